@@ -1,0 +1,3 @@
+"""edgeopt: make neural networks fast, small and cool on Raspberry-Pi-class ARM boards."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Reach a board and measure on it."""

@@ -1,0 +1,103 @@
+"""What the rest of edgeopt asks of a board, physical, virtual or predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.digest import value_digest
+from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.measurement import Protocol as MeasuringProtocol
+from edgeopt.core.quantity import Provenance
+
+Feeds = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFacts:
+    """Who a board says it is; unknown is None.
+
+    Attributes:
+        machine: `uname -m` of the running kernel (`aarch64`, `x86_64`, ...).
+        model: Device-tree model, or the CPU's name.
+        core_parts: CPU part numbers, one per core (`0xd08` is a Cortex-A72); empty where not given.
+        features: ISA flags (`asimddp`, `asimdhp`, ...).
+        userland_bits: Of the Python that runs the models: 64-bit kernels carry 32-bit userlands.
+        runtimes: Installed runtimes and their versions.
+        governor: cpufreq governor of core 0.
+    """
+
+    machine: str
+    cores: int
+    model: str | None = None
+    core_parts: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    ram_bytes: int | None = None
+    kernel: str | None = None
+    os: str | None = None
+    python: str | None = None
+    userland_bits: int | None = None
+    governor: str | None = None
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> str:
+        """Digest of all that changes how fast a model runs: a new epoch measures its references again."""
+        return value_digest(
+            self.machine, self.cores, self.model, self.core_parts, self.features, self.ram_bytes,
+            self.kernel, self.governor, dict(self.runtimes),
+        )  # fmt: skip
+
+
+class Board(Protocol):
+    """One unit on which artifacts are measured.
+
+    Every method raises `BoardError` when the *board* fails; a bad *candidate* is reported in the result.
+    """
+
+    name: str
+    """As the user named it (`local`, `predicted`, `kitchen-pi`, `ssh://pi@10.0.0.7`)."""
+    device: str
+    """Name of its device profile."""
+    provenance: Provenance
+    facts: BoardFacts
+    is_this_machine: bool
+    """True if host work disturbs its measurements (local, loopback)."""
+
+    def measure(
+        self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
+    ) -> list[Measurement | CandidateFailed]:
+        """Measure artifacts in turns, one fresh process each; the first is the control.
+
+        Args:
+            artifacts: At least one; `Measurement.control_ratio` relates each to the first.
+            feeds: One inference's inputs, by input name.
+
+        Returns:
+            One result per artifact, in order; `CandidateFailed` where the artifact crashed, ran out of
+            memory or passed its deadline.
+        """
+        ...
+
+    def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
+        """Mean time of each executed node in ms, by node name as the runtime reports it."""
+        ...
+
+    def infer(self, artifact: Artifact, samples: Iterable[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
+        """Outputs of each sample, computed on the board itself."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,97 @@
+"""The one family of errors that edgeopt raises on purpose.
+
+Each error says what went wrong (`message`) and what to do about it (`hint`); the command line prints
+both, exits with `exit_code` and puts `kind` into the JSON answer. A traceback is shown only with `--debug`.
+"""
+
+from __future__ import annotations
+
+
+class EdgeoptError(Exception):
+    """Root of all deliberate errors: a failure of the host (disk full, permission)."""
+
+    exit_code = 1
+    kind = "host"
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(EdgeoptError):
+    """Wrong usage: an unknown device, sampler or metric, a missing file, a contradiction in the flags."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class ModelError(EdgeoptError):
+    """The model is refused: unreadable, malformed, too large, or it needs what the board does not have."""
+
+    exit_code = 3
+    kind = "model"
+
+
+class RewriteError(ModelError):
+    """A rewrite changed what the model computes, or produced a graph that the checker refuses."""
+
+    kind = "rewrite"
+
+
+class DataError(EdgeoptError):
+    """The data is refused: wrong name, shape, type, NaN, no samples; or the metric raised."""
+
+    exit_code = 3
+    kind = "data"
+
+
+class BoardError(EdgeoptError):
+    """The board cannot serve. Never the candidate's fault: it pauses a study and never scores a trial."""
+
+    exit_code = 4
+    kind = "board"
+
+
+class ConnectError(BoardError):
+    """The board is unreachable, or its host key is unknown or has changed."""
+
+    kind = "connect"
+
+
+class CommandError(BoardError):
+    """A command or request on the board failed for a reason that is not the candidate's."""
+
+    kind = "command"
+
+
+class MeasurementInvalid(BoardError):
+    """The board answered, but its answer cannot be trusted (drift, throttling, other load)."""
+
+    kind = "measurement"
+
+
+class CandidateFailed(EdgeoptError):
+    """This candidate cannot be built or run (crash, out of memory, deadline); the study goes on."""
+
+    kind = "candidate"
+
+
+class StudyError(EdgeoptError):
+    """A study on disk cannot be continued: it belongs to another model, data set, board or runtime."""
+
+    exit_code = 2
+    kind = "study"
+
+
+class PackageError(EdgeoptError):
+    """A package is malformed, or is not what it claims to be."""
+
+    exit_code = 6
+    kind = "package"
+
+
+class SignatureError(PackageError):
+    """A signature is missing, wrong, expired or from a key that is not trusted."""
+
+    kind = "signature"

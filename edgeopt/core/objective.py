@@ -1,0 +1,122 @@
+"""What is asked for: constraints first, then one figure to make small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import ConfigError
+from edgeopt.core.measurement import Conditions, Measurement
+from edgeopt.core.trial import Accuracy, Trial
+
+ObjectiveName = Literal["latency", "p95", "cold-start", "energy", "memory", "size"]
+OBJECTIVES: tuple[ObjectiveName, ...] = ("latency", "p95", "cold-start", "energy", "memory", "size")
+
+
+@dataclass(frozen=True, slots=True)
+class MaxDrop:
+    """How much of the metric may be lost: `1%` of the original's score, or `0.01` absolute."""
+
+    value: float
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str) -> MaxDrop:
+        """Read `1%` or `0.01`.
+
+        Raises:
+            ConfigError: Neither form, or negative.
+        """
+        try:
+            relative = text.strip().endswith("%")
+            value = float(text.strip().rstrip("%")) / (100 if relative else 1)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise ConfigError(f"--max-drop {text!r} is neither a percentage (1%) nor a number (0.01)")
+        return cls(value, relative)
+
+    def allowed(self, original_score: float) -> float:
+        """The absolute drop allowed for an original that scores `original_score`."""
+        return self.value * abs(original_score) if self.relative else self.value
+
+    def __str__(self) -> str:
+        return (
+            f"{self.value:.3g} absolute" if not self.relative else f"{self.value:.3%} of the original's score"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard constraints; None is unconstrained."""
+
+    max_latency_ms: float | None = None
+    max_p95_ms: float | None = None
+    max_memory_bytes: float | None = None
+    max_size_bytes: float | None = None
+    max_power_w: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Constraints and the figure to minimise."""
+
+    name: ObjectiveName = "latency"
+    max_drop: MaxDrop = field(default_factory=lambda: MaxDrop(0.01, relative=True))
+    limits: Limits = field(default_factory=Limits)
+    conditions: Conditions = "bench"
+
+    def value(self, measurement: Measurement, artifact: Artifact) -> float | None:
+        """The figure to minimise, corrected for the board's drift where it is a time; None if unknown."""
+        figures = {
+            "latency": measurement.p50_ms,
+            "p95": measurement.p95_ms,
+            "cold-start": measurement.cold_start_ms,
+            "energy": measurement.energy_mj.value if measurement.energy_mj else None,
+            "memory": measurement.peak_rss_bytes,
+            "size": artifact.size_bytes,
+        }
+        value = figures[self.name]
+        if value is None:
+            return None
+        timed = self.name in ("latency", "p95", "cold-start")
+        return float(value) / (measurement.drift or 1.0) if timed else float(value)
+
+    def accuracy_violation(self, accuracy: Accuracy | None, original_score: float | None) -> str | None:
+        """Why the accuracy is not good enough; None if it is, or if there is no data to say."""
+        if accuracy is None or accuracy.drop is None or original_score is None:
+            return None
+        allowed = self.max_drop.allowed(original_score)
+        # A score is a ratio of whole samples: forgive the rounding of the subtraction, nothing more.
+        if accuracy.drop <= allowed + 1e-9:
+            return None
+        return f"accuracy drops by {accuracy.drop:.4f}, {allowed:.4f} is allowed (n = {accuracy.n})"
+
+    def size_violation(self, artifact: Artifact) -> str | None:
+        """Why the file is too large: known before any board time is spent."""
+        return _over("size", artifact.size_bytes, self.limits.max_size_bytes, "bytes")
+
+    def limit_violation(self, measurement: Measurement) -> str | None:
+        """The first hard limit that a measurement breaks, in words."""
+        power_w = measurement.power_w.value if measurement.power_w else None
+        return (
+            _over("latency", measurement.p50_ms, self.limits.max_latency_ms, "ms")
+            or _over("p95", measurement.p95_ms, self.limits.max_p95_ms, "ms")
+            or _over("peak memory", measurement.peak_rss_bytes, self.limits.max_memory_bytes, "bytes")
+            or _over("power", power_w, self.limits.max_power_w, "W")
+        )
+
+    def of_trial(self, trial: Trial) -> float | None:
+        """`value` of a trial that satisfied everything; None for any other."""
+        if trial.state != "COMPLETE" or trial.measurement is None or trial.artifact is None:
+            return None
+        return self.value(trial.measurement, trial.artifact)
+
+
+def _over(what: str, value: float | None, limit: float | None, unit: str) -> str | None:
+    if limit is None:
+        return None
+    if value is None:
+        return f"{what} is limited to {limit:g} {unit}, but this board cannot tell it"
+    return None if value <= limit else f"{what} {value:.4g} {unit} is over the limit of {limit:g} {unit}"

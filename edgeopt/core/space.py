@@ -1,0 +1,108 @@
+"""The search space: named choices with options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.errors import ConfigError
+from edgeopt.core.region import Region
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPoint:
+    """A named choice.
+
+    Attributes:
+        site: Stable readable name: `rewrite:fold_batchnorm@/layer1/conv`, `precision@/layer1/conv`,
+            `runtime:threads`.
+        options: What can be chosen, as strings, in a fixed order.
+        default: The option that leaves the model and its runtime as they were given.
+    """
+
+    site: str
+    options: tuple[str, ...]
+    default: str
+
+    def __post_init__(self) -> None:
+        if self.default not in self.options or len(set(self.options)) != len(self.options):
+            raise ValueError(f"{self.site}: default {self.default!r} and options {self.options} do not fit")
+
+    @property
+    def family(self) -> str:
+        """`rewrite`, `precision`, `structure` or `runtime`."""
+        return self.site.partition("@")[0].partition(":")[0]
+
+    @property
+    def name(self) -> str | None:
+        """What of the family is decided (`fold_batchnorm`, `threads`); None for `precision@...`."""
+        return self.site.partition("@")[0].partition(":")[2] or None
+
+    @property
+    def region(self) -> str | None:
+        """The region decided on; None for a choice about the whole model."""
+        return self.site.partition("@")[2] or None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """All decision points of one model on one kind of board, in topological order of their regions."""
+
+    model_digest: str
+    points: tuple[DecisionPoint, ...]
+    regions: tuple[Region, ...] = ()
+    _by_site: dict[str, DecisionPoint] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_site", {point.site: point for point in self.points})
+        if len(self._by_site) != len(self.points):
+            raise ValueError("two decision points share a site")
+
+    def __getitem__(self, site: str) -> DecisionPoint:
+        return self._by_site[site]
+
+    def __contains__(self, site: object) -> bool:
+        return site in self._by_site
+
+    def default(self) -> Candidate:
+        """The model as it was given."""
+        return self.candidate({})
+
+    def candidate(self, decisions: Mapping[str, str]) -> Candidate:
+        """A full candidate: `decisions`, and the default everywhere else.
+
+        Raises:
+            ConfigError: A site or an option that this space does not have.
+        """
+        full = {point.site: point.default for point in self.points} | dict(decisions)
+        candidate = Candidate.of(self.model_digest, full)
+        self.validate(candidate)
+        return candidate
+
+    def validate(self, candidate: Candidate) -> None:
+        """Check that `candidate` decides every point of this space with one of its options.
+
+        Raises:
+            ConfigError: It belongs to another model, or a site or option is unknown or missing.
+        """
+        if candidate.model_digest != self.model_digest:
+            raise ConfigError("the candidate belongs to another model")
+        decided = dict(candidate.decisions)
+        if unknown := sorted(decided.keys() - self._by_site.keys()):
+            raise ConfigError(f"this model has no decision {unknown[0]!r}")
+        for point in self.points:
+            if decided.get(point.site) not in point.options:
+                raise ConfigError(
+                    f"{point.site}: {decided.get(point.site)!r} is not one of {', '.join(point.options)}"
+                )
+
+    def encode(self, candidate: Candidate) -> tuple[int, ...]:
+        """The index of the chosen option at each point, in the order of `points`."""
+        decided = dict(candidate.decisions)
+        return tuple(point.options.index(decided[point.site]) for point in self.points)
+
+    def decode(self, indices: tuple[int, ...]) -> Candidate:
+        """The inverse of `encode`."""
+        chosen = {p.site: p.options[i] for p, i in zip(self.points, indices, strict=True)}
+        return Candidate.of(self.model_digest, chosen)

@@ -1,0 +1,52 @@
+"""A trial: candidate, measurement and accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.measurement import Measurement
+
+State = Literal["COMPLETE", "INFEASIBLE", "FAILED"]
+Kind = Literal["baseline", "reference", "candidate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How well a candidate does on one part of the data.
+
+    Attributes:
+        score: Of the metric, higher is better; None without data.
+        drop: The original's score less this one's, on the same samples (absolute).
+        bound: One-sided 95 % upper bound of the drop; None where it was not asked for.
+        n: Samples.
+        basis: `labels`, `agreement` with the original's outputs, or `none`.
+        part: `search` or `confirm`.
+    """
+
+    score: float | None
+    drop: float | None
+    bound: float | None
+    n: int
+    basis: Literal["labels", "agreement", "none"]
+    part: Literal["search", "confirm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One try. INFEASIBLE: breaks a constraint or a gate (`reason`); FAILED: could not be built or run.
+
+    A board that cannot be reached makes no trial at all.
+    """
+
+    number: int
+    candidate: Candidate
+    state: State
+    kind: Kind = "candidate"
+    name: str = ""
+    artifact: Artifact | None = None
+    measurement: Measurement | None = None
+    accuracy: Accuracy | None = None
+    reason: str | None = None

@@ -1,0 +1,1 @@
+"""Real inputs: `.npz` files, folders of images or sounds, generators; streamed, split once."""

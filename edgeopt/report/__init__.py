@@ -1,0 +1,1 @@
+"""Show a study: in a terminal, as JSON, as a page."""

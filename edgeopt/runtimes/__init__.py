@@ -1,0 +1,1 @@
+"""Run and profile a model."""

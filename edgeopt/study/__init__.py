@@ -1,0 +1,1 @@
+"""All trials of one model on one board, on disk."""

@@ -1,0 +1,1 @@
+"""Conformance suites: a new plugin is tested by being there."""
