@@ -41,6 +41,8 @@ class Measurement:
     Attributes:
         latencies_ms: One per timed inference, in order; empty for emulated and predicted figures.
         process_p50_ms: Median of each fresh process.
+        process_p95_ms: 95th percentile of each fresh process; empty where it has too few samples.
+        process_cold_start_ms: Cold start of each fresh process.
         latency: The median with its 95 % interval (between processes where there are several).
         cold_start_ms: From process start to the first output.
         load_ms: Session creation alone.
@@ -58,6 +60,8 @@ class Measurement:
     latency: Quantity
     latencies_ms: tuple[float, ...] = ()
     process_p50_ms: tuple[float, ...] = ()
+    process_p95_ms: tuple[float, ...] = ()
+    process_cold_start_ms: tuple[float, ...] = ()
     cold_start_ms: float | None = None
     load_ms: float | None = None
     first_inference_ms: float | None = None

@@ -83,6 +83,15 @@ class Objective:
         timed = self.name in ("latency", "p95", "cold-start")
         return float(value) / (measurement.drift or 1.0) if timed else float(value)
 
+    def per_process(self, measurement: Measurement) -> tuple[float, ...]:
+        """The figure of each fresh process, where it has one: what an interval can be drawn from."""
+        figures = {
+            "latency": measurement.process_p50_ms,
+            "p95": measurement.process_p95_ms,
+            "cold-start": measurement.process_cold_start_ms,
+        }
+        return figures.get(self.name, ())
+
     def accuracy_violation(self, accuracy: Accuracy | None, original_score: float | None) -> str | None:
         """Why the accuracy is not good enough; None if it is, or if there is no data to say."""
         if accuracy is None or accuracy.drop is None or original_score is None:
