@@ -1,0 +1,202 @@
+"""Loads ONNX models from files that nobody vouches for.
+
+`load` reads, checks and normalises: external data is embedded, local functions are inlined, and an
+initializer that old exporters also list as an input is a constant. What passes can be run; what does not is
+a short `ModelError`, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir
+from google.protobuf.message import DecodeError, EncodeError
+from onnx_ir.passes import common as passes
+
+from edgeopt.core.errors import ConfigError, ModelError
+from edgeopt.core.tensor import TensorSpec
+from edgeopt.graph.external import embed
+from edgeopt.graph.foreign import refuse_foreign
+from edgeopt.graph.freeze import freeze
+from edgeopt.graph.limits import Limits
+from edgeopt.graph.opset import at_least_opset
+from edgeopt.graph.serialize import check_supported, serialize, to_bytes
+
+__all__ = ["Limits", "Model", "at_least_opset", "check_supported", "freeze", "load", "serialize", "to_bytes"]
+
+KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Operator domains that onnxruntime's plain CPU build runs."""
+
+_QUANTIZED_OPS = frozenset({
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
+    "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "MatMulNBits", "QAttention",
+    "GatherBlockQuantized", "QGemm", "QMoE",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that was loaded and checked.
+
+    Attributes:
+        ir: The graph. Shared and not to be changed: `ir.clone()` gives a copy that shares the weights.
+        path: The file, absolute.
+        digest: SHA-256 of the file; with external data, of the file and that.
+        inputs: In the model's order; sizes left open are None until `freeze`.
+        outputs: In the model's order.
+        opset: Version of the default operator set.
+        ir_version: As the file says.
+        is_quantized: It holds quantized operators already (QDQ, QOperator, weight-only).
+    """
+
+    ir: onnx_ir.Model
+    path: Path
+    digest: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: int
+    ir_version: int
+    is_quantized: bool
+
+
+def load(path: Path, limits: Limits = Limits()) -> Model:  # noqa: B008 - frozen, so safe to share
+    """Read and check an ONNX file.
+
+    Raises:
+        ConfigError: There is no such file.
+        ModelError: It is no ONNX model, or not one that edgeopt can run; the message says why.
+    """
+    content = _read(path, limits)
+    proto = _parse(content, path)
+    _check_operators(proto, path)
+    external_digest = embed(proto, path.parent, limits)
+    digest = hashlib.sha256(content)
+    if external_digest:
+        digest.update(external_digest)
+    del content
+    _check(proto, path)
+    graph = _normalise(proto, path)
+    if graph.graph.num_nodes() > limits.max_nodes:
+        raise ModelError(f"{path} has {graph.graph.num_nodes()} nodes, more than {limits.max_nodes}")
+    return Model(
+        ir=graph,
+        path=path.absolute(),
+        digest=digest.hexdigest(),
+        inputs=tuple(spec(value) for value in graph.graph.inputs),
+        outputs=tuple(spec(value) for value in graph.graph.outputs),
+        opset=graph.graph.opset_imports.get("", 1),
+        ir_version=int(proto.ir_version),
+        is_quantized=is_quantized(graph),
+    )
+
+
+def spec(value: onnx_ir.Value) -> TensorSpec:
+    """Name, type and shape of a graph's input or output; an unknown rank is refused.
+
+    Raises:
+        ModelError: It is not a tensor, or has no type.
+    """
+    if value.dtype is None or not isinstance(value.type, onnx_ir.TensorType):
+        raise ModelError(
+            f"{value.name!r} is not a tensor (a sequence, map or optional value, or it has no type)",
+            hint="export the model with tensors only (scikit-learn: options={'zipmap': False})",
+        )
+    shape = value.shape if value.shape is not None else ()
+    sizes = tuple(size if isinstance(size, int) else None for size in shape)
+    return TensorSpec(str(value.name), value.dtype.numpy().name, sizes)
+
+
+def is_quantized(model: onnx_ir.Model) -> bool:
+    """Whether any node computes with, from or to quantized numbers."""
+    return any(
+        node.op_type in _QUANTIZED_OPS or node.op_type.startswith("QLinear")
+        for node in model.graph.all_nodes()
+    )
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(f"no such model file: {path}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ModelError(f"{path} is a folder", hint="name the .onnx file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path} is not a regular file")
+    refuse_foreign(path)
+    if status.st_size > limits.max_bytes:
+        raise ModelError(
+            f"{path} is {status.st_size / 2**30:.2f} GiB, more than the "
+            f"{limits.max_bytes / 2**30:.2f} GiB that one ONNX file can hold"
+        )
+    if status.st_size == 0:
+        raise ModelError(f"{path} is empty")
+    return path.read_bytes()
+
+
+def _parse(content: bytes, path: Path) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(content)
+    except DecodeError as error:
+        raise ModelError(f"{path} is not an ONNX model, or it is truncated") from error
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output) or not proto.opset_import:
+        raise ModelError(f"{path} is not an ONNX model (no graph or no operator set in it)")
+    if not proto.graph.output:
+        raise ModelError(f"{path} has no outputs: it computes nothing")
+    return proto
+
+
+def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    functions = {(f.domain, f.name) for f in proto.functions}
+    for imported in proto.opset_import:
+        if imported.domain in ("", "ai.onnx") and imported.version > newest:
+            raise ModelError(
+                f"{path} uses opset {imported.version}; onnx {onnx.__version__} knows up to {newest}",
+                hint=f"export it with opset {newest} or lower, or update onnx",
+            )
+    for node in _nodes(proto):
+        if node.domain not in KNOWN_DOMAINS and (node.domain, node.op_type) not in functions:
+            raise ModelError(
+                f"{path} uses operator {node.op_type!r} of the unknown domain {node.domain!r}",
+                hint="edgeopt runs the operators of onnx and of onnxruntime's CPU build (com.microsoft); "
+                "export without custom operators",
+            )
+
+
+def _nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    found = list(proto.graph.node)
+    for function in proto.functions:
+        found += function.node
+    for node in found:  # grows while it is walked: subgraphs are appended
+        for attribute in node.attribute:
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                found += graph.node
+    return found
+
+
+def _check(proto: onnx.ModelProto, path: Path) -> None:
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, EncodeError, ValueError, RuntimeError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
+
+
+def _normalise(proto: onnx.ModelProto, path: Path) -> onnx_ir.Model:
+    try:
+        model = onnx_ir.from_proto(proto)
+        if model.functions:
+            model = passes.InlinePass()(model).model
+            model.functions.clear()
+        passes.RemoveInitializersFromInputsPass()(model)
+        passes.NameFixPass()(model)
+    except Exception as error:  # onnx_ir raises many types on malformed graphs
+        reason = str(error.__cause__ or error).splitlines()
+        raise ModelError(f"{path} cannot be read: {reason[0] if reason else type(error).__name__}") from error
+    return model
