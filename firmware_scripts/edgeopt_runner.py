@@ -1,0 +1,548 @@
+#!/usr/bin/env python3
+"""Runs on a board: measures, profiles and runs models for edgeopt, and says who the board is.
+
+One file, Python 3.9 or later, the standard library and ONNX Runtime. It is started over SSH with the
+folder of its files as argument, reads one JSON request per line from stdin and answers each with one
+JSON line on stdout: `{"version": 1, "id": 7, "ok": {...}}` or `{..., "error": {"kind", "message"}}`.
+It opens no port and ends when stdin does. Models and inputs are files in `FOLDER/objects`, named by SHA-256.
+
+Every measurement runs in fresh child processes. Only one child is ever awake: the others are stopped
+(SIGSTOP), so that the spinning threads of one model do not slow down another.
+
+Error kinds: `deadline crash oom load run` are the model's; `request` is the caller's, `io` the board's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import select
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+VERSION = 1
+OBJECTS_LIMIT_BYTES = 2 << 30
+FILES = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/device-tree/model",
+    "/etc/os-release",
+    "/proc/sys/kernel/random/boot_id",
+    "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+)
+"""Who the board is: sent as they are, the host makes sense of them."""
+
+
+class Failed(Exception):
+    """A request, or the model it speaks of, failed; `kind` tells whose fault it is."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Gone(Exception):
+    """Whoever gave orders has closed stdin."""
+
+
+# ---------------------------------------------------------------- child: one model, one process
+
+
+def child() -> None:
+    """Obey the supervisor's lines until its pipe closes."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: never outlive the supervisor
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a runtime prints must not get into the answers
+    Path("/proc/self/oom_score_adj").write_text("1000")  # if memory ends the model goes, not the board's sshd
+    gc.disable()
+    state: dict[str, Any] = {"kind": "load"}
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": STEPS[request.pop("step")](state, **request)}
+        except Exception as error:  # a runtime's exceptions share no base class
+            kind = "oom" if isinstance(error, MemoryError) or "bad_alloc" in str(error) else state["kind"]
+            answer = {"error": {"kind": kind, "message": f"{type(error).__name__}: {error}"[:500]}}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def bare(_state: dict[str, Any]) -> dict[str, Any]:
+    """Import the runtime and nothing else: what of the memory is not the model's."""
+    import onnxruntime
+
+    return {"onnxruntime": onnxruntime.__version__, "peak_rss_bytes": peak_rss_bytes()}
+
+
+def load(
+    state: dict[str, Any], job: dict[str, Any], started_ns: int, profile: str | None = None
+) -> dict[str, Any]:
+    """Load a model and run it once."""
+    import numpy
+    import onnxruntime
+
+    options, settings = job["options"], onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = options["intra_op_num_threads"]
+    settings.inter_op_num_threads = options["inter_op_num_threads"]
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel(
+        options["graph_optimization_level"]
+    )
+    for key, value in options["config"].items():
+        settings.add_session_config_entry(key, value)
+    if profile:
+        settings.enable_profiling, settings.profile_file_prefix = True, profile
+    begun_ns = time.perf_counter_ns()
+    session = onnxruntime.InferenceSession(job["model"], settings, providers=["CPUExecutionProvider"])
+    load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
+    state.update(kind="run", session=session, names=job["names"])
+    with numpy.load(job["feeds"], allow_pickle=False) as arrays:
+        state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
+    begun_ns = time.perf_counter_ns()
+    session.run(None, state["feeds"])
+    done_ns = time.perf_counter_ns()  # one clock for all processes: `started_ns` is the supervisor's
+    return {
+        "load_ms": load_ms,
+        "first_inference_ms": (done_ns - begun_ns) / 1e6,
+        "cold_start_ms": (done_ns - started_ns) / 1e6,
+    }
+
+
+def warm_up(state: dict[str, Any], most_s: float) -> None:
+    """Run until the medians of two batches in a row agree within 2 %, or for `most_s`."""
+    end, before = time.perf_counter() + most_s, 0.0
+    while time.perf_counter() < end:
+        now = statistics.median(take(state, 0.05)["latencies_ms"])
+        if abs(now - before) <= 0.02 * now:
+            return
+        before = now
+
+
+def take(state: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Time inferences for `seconds`, at least one, after one that is not counted."""
+    run, feeds, clock = state["session"].run, state["feeds"], time.perf_counter_ns
+    run(None, feeds)
+    latencies: list[float] = []
+    before_cpu, begun = time.process_time(), clock()
+    now, end = begun, begun + int(seconds * 1e9)
+    while now < end:
+        before = clock()
+        run(None, feeds)
+        now = clock()
+        latencies.append((now - before) / 1e6)
+    cpu_s, wall_s = time.process_time() - before_cpu, (now - begun) / 1e9
+    return {"latencies_ms": latencies, "cpu_s": cpu_s, "wall_s": wall_s, "peak_rss_bytes": peak_rss_bytes()}
+
+
+def node_times(state: dict[str, Any], runs: int) -> dict[str, float]:
+    """Mean ms of each node over `runs` inferences after a few, from the runtime's own trace."""
+    warm = max(3, runs // 5)
+    for _ in range(warm - 1 + runs):  # `load` has run once
+        state["session"].run(None, state["feeds"])
+    events = json.loads(Path(state["session"].end_profiling()).read_bytes())
+    starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
+    totals: dict[str, float] = {}
+    for event in events:
+        name, suffix, _ = event.get("name", "").rpartition("_kernel_time")
+        if suffix and event.get("cat") == "Node" and event["ts"] >= starts[warm]:
+            totals[name] = totals.get(name, 0.0) + event["dur"] / 1e3
+    return {name: total / runs for name, total in totals.items()}
+
+
+def outputs(state: dict[str, Any], samples: str, target: str) -> None:
+    """Run every sample of an `.npz` whose arrays are named `SAMPLE_INPUT`; outputs go to `SAMPLE_OUTPUT`."""
+    import numpy
+
+    results: dict[str, Any] = {}
+    with numpy.load(samples, allow_pickle=False) as arrays:
+        for sample in sorted({int(key.split("_")[0]) for key in arrays.files}):
+            feeds = {name: arrays[f"{sample}_{index}"] for index, name in enumerate(state["names"])}
+            for index, value in enumerate(state["session"].run(None, feeds)):
+                array = numpy.asarray(value)
+                results[f"{sample}_{index}"] = array.astype(str) if array.dtype == object else array
+    numpy.savez(target, **results)
+
+
+STEPS: dict[str, Callable[..., Any]] = {
+    step.__name__: step for step in (bare, load, warm_up, take, node_times, outputs)
+}
+
+
+def peak_rss_bytes() -> int:
+    """VmHWM of this process: unlike `ru_maxrss` it does not remember the parent's size."""
+    return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+
+
+# ---------------------------------------------------------------- supervisor
+
+
+class Orders:
+    """Requests, one per line of stdin; notices its end even while a child is at work."""
+
+    def __init__(self) -> None:
+        self.buffer = b""
+
+    def pull(self) -> None:
+        data = os.read(0, 1 << 16)
+        if not data:
+            raise Gone
+        self.buffer += data
+
+    def next(self) -> dict[str, Any]:
+        while b"\n" not in self.buffer:
+            self.pull()
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return dict(json.loads(line))
+
+
+class Child:
+    """A fresh process. Its own time is bounded; the time in which it is stopped does not count."""
+
+    alive: ClassVar[list[Child]] = []
+
+    def __init__(self, orders: Orders, allowance_s: float) -> None:
+        self.orders, self.left_s, self.kills = orders, allowance_s, oom_kills()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        self.started_ns = time.perf_counter_ns()
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), "--child"],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+        )
+        Child.alive.append(self)
+        if not self.process.stdin or not self.process.stdout:
+            raise AssertionError("both were asked to be pipes")
+        self.stdin, self.stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
+
+    def ask(self, step: str, **arguments: Any) -> Any:
+        """One step, at the end of which the process is stopped; raises Failed where the model is at fault."""
+        begun, line = time.monotonic(), b""
+        try:
+            os.kill(self.process.pid, signal.SIGCONT)
+            os.write(self.stdin, json.dumps({"step": step, **arguments}).encode() + b"\n")
+            while not line.endswith(b"\n"):
+                left_s = self.left_s - (time.monotonic() - begun)
+                ready = select.select([self.stdout, 0], [], [], max(0.0, left_s))[0]
+                if 0 in ready:
+                    self.orders.pull()
+                if self.stdout in ready:
+                    data = os.read(self.stdout, 1 << 16)
+                    if not data:
+                        raise self.epitaph()
+                    line += data
+                elif left_s <= 0:
+                    raise Failed("deadline", "passed its deadline and was killed")
+        except BrokenPipeError:
+            raise self.epitaph() from None
+        self.left_s -= time.monotonic() - begun
+        os.kill(self.process.pid, signal.SIGSTOP)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"]["kind"], answer["error"]["message"])
+        return answer["ok"]
+
+    def epitaph(self) -> Failed:
+        """Why the process died on its own."""
+        status = self.process.wait()
+        if status == -signal.SIGKILL and oom_kills() > self.kills:
+            return Failed("oom", "was killed by the kernel: out of memory")
+        self.errors.seek(0)
+        said = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        how = f"died of {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+        return Failed("crash", ": ".join([how, *said])[:500])
+
+    def end(self) -> None:
+        if self in Child.alive:
+            Child.alive.remove(self)
+            self.process.kill()
+            self.process.communicate()
+            self.errors.close()
+
+
+class Race:
+    """Models measured in turns, a slice each, in one fresh process each; model 0 is the control."""
+
+    def __init__(self, orders: Orders, jobs: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
+        self.orders, self.jobs, self.protocol = orders, jobs, protocol
+        self.results: list[dict[str, Any]] = [
+            {"processes": [], "stopped_early": False, "error": None} for _ in jobs
+        ]
+        self.children: dict[int, Child] = {}
+        self.notes: dict[int, dict[str, Any]] = {}
+
+    def run(self, turn: int) -> None:
+        """One round: a fresh process for each model that is still in the race."""
+        for offset in range(len(self.jobs)):
+            index = (turn + offset) % len(self.jobs)  # nobody is always first
+            if not self.results[index]["error"] and not self.results[index]["stopped_early"]:
+                self.start(index)
+        while self.children:
+            for index in list(self.children):
+                self.slice(index)
+            if turn == 0 and all(len(self.notes[index]["slices"]) == 1 for index in self.children):
+                self.give_up()
+            for index in list(self.children):
+                note = self.notes[index]
+                many = len(note["latencies_ms"]) >= self.protocol["min_runs"]
+                if (many and note["wall_s"] >= self.protocol["window_s"]) or self.results[index][
+                    "stopped_early"
+                ]:
+                    self.children.pop(index).end()
+                    self.results[index]["processes"].append(note)
+
+    def ask(self, index: int, step: str, **arguments: Any) -> Any:
+        try:
+            return self.children[index].ask(step, **arguments)
+        except Failed as error:
+            self.results[index]["error"] = {"kind": error.kind, "message": str(error)}
+            self.children.pop(index).end()
+            return {}
+
+    def start(self, index: int) -> None:
+        self.children[index] = new = Child(self.orders, self.protocol["deadline_s"])
+        told = self.ask(index, "load", job=self.jobs[index], started_ns=new.started_ns)
+        self.notes[index] = {**told, "latencies_ms": [], "slices": [], "cpu_s": 0.0, "wall_s": 0.0}
+        if told:
+            self.ask(index, "warm_up", most_s=min(2.0, self.protocol["window_s"]))
+
+    def slice(self, index: int) -> None:
+        taken, note = self.ask(index, "take", seconds=self.protocol["slice_s"]), self.notes[index]
+        if taken:
+            note["slices"].append(len(taken["latencies_ms"]))
+            note["peak_rss_bytes"] = taken["peak_rss_bytes"]
+            for key in ("latencies_ms", "cpu_s", "wall_s"):
+                note[key] += taken[key]
+
+    def give_up(self) -> None:
+        """After the first slices: mark what is hopelessly slower than the control."""
+        ratio = self.protocol["stop_ratio"]
+        if ratio is not None and 0 in self.children:
+            medians = {i: statistics.median(self.notes[i]["latencies_ms"]) for i in self.children}
+            for index in self.children:
+                self.results[index]["stopped_early"] = index != 0 and medians[index] > ratio * medians[0]
+
+
+class Runner:
+    """Answers requests; each method named `on_*` is one."""
+
+    def __init__(self, folder: Path, orders: Orders) -> None:
+        self.objects, self.orders, self.deadline_s = folder / "objects", orders, 0.0
+        self.runtime: dict[str, Any] = {}
+        self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def on_hello(self) -> dict[str, Any]:
+        """Who the board is, and whether its runtime can be imported."""
+        try:
+            self.runtime = self.alone("bare")
+        except Failed as error:
+            self.runtime = {"error": str(error)}
+        return {
+            "machine": platform.machine(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "executable": sys.executable,
+            "bits": 64 if sys.maxsize > 2**32 else 32,
+            "cores": len(os.sched_getaffinity(0)),
+            "files": {name: read(name) for name in FILES},
+            "temperature_c": temperature_c(),
+            "runtime": self.runtime,
+            "other_runtimes": {name: installed(name) for name in ("tflite-runtime", "ai-edge-litert")},
+        }
+
+    def on_stat(self, objects: list[str]) -> list[str]:
+        """Which of these objects are here and whole; a damaged one is removed."""
+        present = []
+        for sha256 in objects:
+            path = self.path(sha256)
+            if path.is_file() and digest(path) == sha256:
+                os.utime(path)
+                present.append(sha256)
+            elif path.is_file():
+                path.unlink()
+        return present
+
+    def on_measure(self, jobs: list[dict[str, Any]], protocol: dict[str, Any]) -> dict[str, Any]:
+        """Let models take turns; the request's deadline is that of each process."""
+        race = Race(
+            self.orders, [self.located(job) for job in jobs], {**protocol, "deadline_s": self.deadline_s}
+        )
+        before, begun = conditions(), time.monotonic()
+        for turn in range(protocol["processes"]):
+            race.run(turn)
+        after, capacity_s = conditions(), (time.monotonic() - begun) * (os.cpu_count() or 1)
+        other = None
+        if before["busy_s"] is not None and after["busy_s"] is not None:
+            other = (after["busy_s"] - before["busy_s"]) - (after["own_s"] - before["own_s"])
+        return {
+            "models": race.results,
+            "before": before,
+            "after": after,
+            "other_cpu": None if other is None else max(0.0, other) / capacity_s,
+            "runtime_rss_bytes": self.runtime.get("peak_rss_bytes"),
+        }
+
+    def on_profile(self, job: dict[str, Any], runs: int) -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            return self.alone("node_times", job, profile=f"{folder}/trace", runs=runs)
+
+    def on_infer(self, job: dict[str, Any]) -> dict[str, str]:
+        """Outputs of every sample in the job's feeds, as a new object."""
+        with tempfile.TemporaryDirectory(dir=self.objects) as folder:
+            target = Path(folder, "outputs.npz")
+            self.alone("outputs", job, samples=str(self.path(job["feeds"])), target=str(target))
+            sha256 = digest(target)
+            target.replace(self.path(sha256))
+        return {"sha256": sha256}
+
+    def on_clean(self, limit_bytes: int = OBJECTS_LIMIT_BYTES) -> dict[str, int]:
+        """Remove the objects used longest ago until the rest fits `limit_bytes`."""
+        kept_bytes, removed = 0, 0
+        for path in sorted(self.objects.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
+            kept_bytes += path.stat().st_size
+            if kept_bytes > limit_bytes:
+                removed += 1
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return {"removed": removed}
+
+    def path(self, sha256: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise Failed("request", f"{sha256!r} is not a SHA-256")
+        return self.objects / sha256
+
+    def located(self, job: dict[str, Any]) -> dict[str, Any]:
+        return {**job, **{key: str(self.path(job[key])) for key in ("model", "feeds")}}
+
+    def alone(
+        self, step: str, job: dict[str, Any] | None = None, profile: str | None = None, **arguments: Any
+    ) -> Any:
+        """One step in a fresh process of its own."""
+        process = Child(self.orders, self.deadline_s)
+        try:
+            if job:
+                process.ask("load", job=self.located(job), started_ns=process.started_ns, profile=profile)
+            return process.ask(step, **arguments)
+        finally:
+            process.end()
+
+
+def conditions() -> dict[str, Any]:
+    """How the board is doing; unknown is null."""
+    stat = read("/proc/stat")
+    ticks = [int(word) for word in stat.split("\n", 1)[0].split()[1:9]] if stat else None
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {
+        "temperature_c": temperature_c(),
+        "throttled_bits": firmware("get_throttled", base=0),
+        "clock_hz": firmware("measure_clock", "arm", base=10),
+        "load_average": os.getloadavg()[0],
+        "busy_s": (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK") if ticks else None,
+        "own_s": sum(usage.ru_utime + usage.ru_stime for usage in usages),
+    }
+
+
+def firmware(*question: str, base: int) -> int | None:
+    """Ask the Raspberry Pi's firmware, which alone knows of throttling."""
+    tool = shutil.which("vcgencmd")
+    if not tool:
+        return None
+    said = subprocess.run([tool, *question], capture_output=True, text=True, timeout=5, check=False).stdout
+    found = re.search(r"=(\w+)", said)
+    return int(found[1], base) if found else None
+
+
+def temperature_c() -> float | None:
+    """Of the CPU, where the kernel shows one."""
+    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*")):
+        value = read(f"{zone}/temp")
+        if value and re.search("cpu|soc|x86_pkg", read(f"{zone}/type") or "", re.IGNORECASE):
+            return int(value) / 1000
+    return None
+
+
+def oom_kills() -> int:
+    """How often the kernel has run out of memory since boot."""
+    found = re.search(r"^oom_kill (\d+)", read("/proc/vmstat") or "", re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def installed(distribution: str) -> str | None:
+    """Its version; None if it is not there."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    result = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            result.update(chunk)
+    return result.hexdigest()
+
+
+def read(path: str) -> str | None:
+    """A small text file; None if it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace").strip("\0\n ")
+    except OSError:
+        return None
+
+
+def answer_to(runner: Runner, request: dict[str, Any]) -> dict[str, Any]:
+    """Serve one request; whatever fails is told, and no process is left."""
+    known = {"version": VERSION, "id": request.pop("id", None)}
+    name, runner.deadline_s = str(request.pop("op", "")), float(request.pop("deadline_s", 60.0))
+    try:
+        if request.pop("version", None) != VERSION or not hasattr(runner, f"on_{name}"):
+            raise Failed("request", f"this runner speaks version {VERSION} and does not know {name!r}")
+        return {**known, "ok": getattr(runner, f"on_{name}")(**request)}
+    except Failed as error:
+        return {**known, "error": {"kind": error.kind, "message": str(error)}}
+    except (KeyError, TypeError, ValueError) as error:
+        return {**known, "error": {"kind": "request", "message": repr(error)}}
+    except OSError as error:
+        return {**known, "error": {"kind": "io", "message": str(error)}}
+    finally:
+        for left in list(Child.alive):
+            left.end()
+
+
+def serve(folder: Path) -> NoReturn:
+    """Answer requests until stdin closes; then nothing of this is left running."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    orders = Orders()
+    runner = Runner(folder, orders)
+    try:
+        while True:
+            answers.write(json.dumps(answer_to(runner, orders.next())) + "\n")
+            answers.flush()
+    except (Gone, BrokenPipeError, KeyboardInterrupt):
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--child"]:
+        child()
+    else:
+        serve(Path(sys.argv[1]) if len(sys.argv) > 1 else Path.home() / ".cache" / "edgeopt")
