@@ -1,0 +1,160 @@
+"""Fit the predicted boards to published latencies, and say how wrong they are.
+
+`python benchmarks/fit_predicted.py` prints, for every device with published latencies, the fitted factors and
+their leave-one-out error; `--write` replaces the `[model]` section of its profile with them.
+
+Five factors are fitted per device in log space, each held near a plausible value by a weak prior, since
+eleven to twenty rows of nine networks cannot settle five factors alone. The error bar is the
+leave-one-out error, but never less than the disagreement between runtimes on one chip: edgeopt
+predicts ONNX Runtime, the rows come from others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from edgeopt.boards.roofline import Roofline
+from edgeopt.core.profile import DeviceProfile
+from edgeopt.core.workload import Compute, NodeCost
+
+PROFILES = Path(__file__).parent.parent / "device_profiles"
+PRIOR = {
+    "efficiency_fp32": (0.6, 0.1),
+    "efficiency_int8": (0.7, 0.1),
+    "serial_fraction": (0.2, 0.1),
+    "traffic_factor": (1.0, 0.3),
+}
+"""Factor: (plausible value, weight of its prior relative to one published row)."""
+NODE_OVERHEAD_US = 20.0
+"""Dispatch of one node; fitted together with the rest it stays near the prior, so it is not fitted."""
+RUNTIMES_LOG_SIGMA = 0.35
+"""Spread of log latency between runtimes and sources on one chip."""
+COMPUTE: dict[str, tuple[Compute, int]] = {
+    "fp32": ("float32", 4),
+    "fp16": ("float16", 2),
+    "int8": ("int8", 1),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published latency, and what the network costs as a whole."""
+
+    label: str
+    cost: NodeCost
+    layers: int
+    threads: int
+    log_ms: float
+
+
+def published() -> dict[str, list[Row]]:
+    """The rows of each board."""
+    with (PROFILES / "published_models.csv").open(encoding="utf-8") as stream:
+        models = {row["model"]: row for row in csv.DictReader(stream)}
+    rows: dict[str, list[Row]] = {}
+    with (PROFILES / "published_latency.csv").open(encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            model = models[row["model"]]
+            compute, size = COMPUTE[row["dtype"]]
+            read = (int(model["params"]) + int(model["read_elements"])) * size
+            write = int(model["write_elements"]) * size
+            cost = NodeCost(row["model"], "network", 2 * int(model["macs"]), read, write, compute)
+            label = f"{row['runtime']} {row['model']} {row['dtype']} x{row['threads']}"
+            rows.setdefault(row["board"], []).append(
+                Row(
+                    label, cost, int(model["layers"]), int(row["threads"]), math.log(float(row["latency_ms"]))
+                )
+            )
+    return rows
+
+
+def residuals(roofline: Roofline, rows: list[Row]) -> NDArray[np.float64]:
+    """Log of predicted / published, `(rows,)`."""
+    # A whole network is one cost here: it pays the overhead of all its layers, not of one.
+    extra = [(row.layers - 1) * roofline.node_overhead_us / 1e3 for row in rows]
+    predicted = [roofline.node_ms(row.cost, row.threads) + e for row, e in zip(rows, extra, strict=True)]
+    return np.log(predicted) - np.array([row.log_ms for row in rows])
+
+
+def fit(start: Roofline, rows: list[Row]) -> Roofline:
+    """The factors that fit `rows` best."""
+    prior = np.log([value for value, _ in PRIOR.values()])
+    weight = np.array([weight for _, weight in PRIOR.values()])
+
+    def at(x: NDArray[np.float64]) -> Roofline:
+        return replace(start, **dict(zip(PRIOR, np.exp(x).tolist(), strict=True)))
+
+    def loss(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([residuals(at(x), rows), weight * (x - prior)])
+
+    return at(least_squares(loss, prior).x)
+
+
+def leave_one_out(start: Roofline, rows: list[Row]) -> dict[str, float]:
+    """Root mean square of the log error of every row when predicted without it, by arithmetic."""
+    errors: dict[str, list[float]] = {"fp32": [], "int8": []}
+    for i, row in enumerate(rows):
+        others = fit(start, rows[:i] + rows[i + 1 :])
+        errors["int8" if row.cost.compute == "int8" else "fp32"].append(float(residuals(others, [row])[0]))
+    return {kind: float(np.sqrt(np.mean(np.square(found)))) for kind, found in errors.items()}
+
+
+def blank(profile: DeviceProfile) -> Roofline:
+    """The device's known rates with nothing fitted yet."""
+    known = {f.name: profile.get(s, f.name) for f in fields(Roofline) for s in ("cpu", "memory")
+             if profile.get(s, f.name) is not None}  # fmt: skip
+    half = "asimdhp" in profile.get("cpu", "features")
+    unfitted = {name: value for name, (value, _) in PRIOR.items()}
+    return Roofline(**known, **unfitted, node_overhead_us=NODE_OVERHEAD_US, float16_arithmetic=half,
+                    log_sigma_fp32=RUNTIMES_LOG_SIGMA, log_sigma_int8=RUNTIMES_LOG_SIGMA)  # fmt: skip
+
+
+def section(fitted: Roofline, error: dict[str, float], rows: int) -> str:
+    """The `[model]` section of a profile, as TOML."""
+    source = f"fitted by benchmarks/fit_predicted.py to {rows} published latencies"
+    lines = ["[model]"]
+    units = dict.fromkeys(PRIOR, "ratio") | {"node_overhead_us": "us per executed node"}
+    for name, unit in units.items():
+        lines.append(_fact(name, round(getattr(fitted, name), 3), unit, source, "medium"))
+    for kind, found in error.items():
+        value = round(max(found, RUNTIMES_LOG_SIGMA), 3)
+        origin = f"{source}: leave-one-out error {found:.2f}, runtimes differ by {RUNTIMES_LOG_SIGMA}"
+        lines.append(_fact(f"log_sigma_{kind}", value, "standard deviation of log latency", origin, "medium"))
+    return "\n".join(lines) + "\n"
+
+
+def _fact(name: str, value: float, unit: str, source: str, confidence: str) -> str:
+    text = f'value = {value}, unit = "{unit}", source = "{source}", confidence = "{confidence}"'
+    return f"{name} = {{ {text} }}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="replace [model] in the profiles")
+    write = parser.parse_args().write
+    for board, rows in published().items():
+        path = PROFILES / f"{board}.toml"
+        if not path.exists():
+            print(f"{board}: {len(rows)} published latencies, no profile yet")
+            continue
+        start = blank(DeviceProfile.read(path))
+        fitted, error = fit(start, rows), leave_one_out(start, rows)
+        print(f"\n# {board}\n{section(fitted, error, len(rows))}")
+        for row, residual in zip(rows, residuals(fitted, rows), strict=True):
+            ms = math.exp(row.log_ms)
+            print(f"{row.label:45} published {ms:7.1f} ms, predicted {ms * math.exp(residual):7.1f}")
+        if write:
+            head = path.read_text(encoding="utf-8").partition("\n[model]\n")[0].rstrip("\n")
+            path.write_text(f"{head}\n\n{section(fitted, error, len(rows))}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

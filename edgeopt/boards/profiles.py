@@ -1,0 +1,137 @@
+"""Device profiles: which there are, reading one by name, and checking that one is complete.
+
+To add a device, add one file: `device_profiles/<name>.toml`, or the same in `$EDGEOPT_HOME/devices/`
+for devices of one's own. `docs/adding-a-device.md` lists sections and facts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeopt.core.errors import ConfigError
+from edgeopt.core.measurement import Protocol
+from edgeopt.core.profile import DeviceProfile
+from edgeopt.resources import resource
+
+Effort = Literal["quick", "normal", "thorough"]
+STAGES = ("screen", "rank", "final")
+
+WINDOW_SCALE: Mapping[Effort, float] = {"quick": 0.25, "normal": 1.0, "thorough": 2.0}
+
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "measurement": (
+        *STAGES, "max_drift", "max_control_drift", "max_process_cv", "max_other_cpu", "tries", "cooldown_s",
+    ),
+}  # fmt: skip
+"""What every profile must say."""
+
+REQUIRED_OF_HARDWARE: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("core", "cores", "part", "machine", "clock_ghz", "fp32_flops_per_cycle", "features"),
+    "memory": ("ram_bytes", "memcpy_gbs"),
+    "thermal": ("soft_limit_c",),
+    "measurement": ("max_temperature_c", "min_clock_ratio"),
+}
+"""What a profile of one kind of board must say too; `local`, which may be anything, has no `[cpu]`."""
+
+NUMERIC = (int, float)
+
+
+def folders() -> tuple[Path, ...]:
+    """Where profiles are looked up: the user's own first, then those that ship with edgeopt."""
+    home = Path(os.environ.get("EDGEOPT_HOME") or "~/.config/edgeopt").expanduser()
+    return (home / "devices", resource("device_profiles"))
+
+
+def names() -> tuple[str, ...]:
+    """The devices that can be named, sorted."""
+    return tuple(sorted({path.stem for folder in folders() for path in folder.glob("*.toml")}))
+
+
+def load(name: str) -> DeviceProfile:
+    """Read and check the profile of a device by its name, or by the path of its `.toml`.
+
+    Raises:
+        ConfigError: No such device (the hint lists those there are), or its profile is malformed.
+    """
+    candidates = [Path(name)] if name.endswith(".toml") else [folder / f"{name}.toml" for folder in folders()]
+    for path in candidates:
+        if path.is_file():
+            return check(path)
+    raise ConfigError(
+        f"unknown device {name!r}", hint=f"known: {', '.join(names())}; or give the path of a .toml"
+    )
+
+
+def check(path: Path) -> DeviceProfile:
+    """Read a profile and check that it says what it must.
+
+    Raises:
+        ConfigError: Unreadable, or naming the first fact that is missing or of the wrong kind.
+    """
+    profile = DeviceProfile.read(path)
+    required = [(REQUIRED, "")]
+    if "cpu" in profile.facts:
+        required.append((REQUIRED_OF_HARDWARE, " (it has a [cpu], so it describes one kind of board)"))
+    for sections, why in required:
+        for section, facts in sections.items():
+            for fact in facts:
+                if profile.fact(section, fact) is None:
+                    raise ConfigError(f"{path}: {section}.{fact} is missing{why}")
+    for section, facts_of in profile.facts.items():
+        for fact, known in facts_of.items():
+            if fact.endswith(("_ghz", "_gbs", "_w", "_bytes", "_per_cycle")) and not _positive(known.value):
+                raise ConfigError(f"{path}: {section}.{fact} must be positive, not {known.value!r}")
+    for stage in STAGES:
+        _protocol(path, profile, stage)
+    return profile
+
+
+def protocols(profile: DeviceProfile, effort: Effort = "normal") -> dict[str, Protocol]:
+    """How each stage measures on this device.
+
+    `quick` shortens the windows to a quarter and the least number of runs with them, so it supports fewer
+    percentiles; `thorough` doubles the windows.
+
+    Raises:
+        ConfigError: The profile's protocol is malformed.
+    """
+    scale = WINDOW_SCALE[effort]
+    stages = {stage: _protocol(Path(f"{profile.name}.toml"), profile, stage) for stage in STAGES}
+    return {
+        stage: replace(
+            protocol,
+            window_s=protocol.window_s * scale,
+            min_runs=round(protocol.min_runs * min(1.0, scale)),
+            deadline_s=protocol.deadline_s * max(1.0, scale),
+        )
+        for stage, protocol in stages.items()
+    }
+
+
+def _protocol(path: Path, profile: DeviceProfile, stage: str) -> Protocol:
+    raw = profile.get("measurement", stage)
+    known = {"processes", "min_runs", "window_s", "slice_s", "deadline_s"}
+    if not isinstance(raw, dict) or set(raw) - {"stop_ratio"} != known:
+        raise ConfigError(f"{path}: measurement.{stage} needs exactly {', '.join(sorted(known))}")
+    if bad := sorted(name for name, value in raw.items() if not _positive(value)):
+        raise ConfigError(f"{path}: measurement.{stage}: {bad[0]} must be a positive number")
+    return Protocol(
+        name=stage,
+        processes=int(raw["processes"]),
+        min_runs=int(raw["min_runs"]),
+        window_s=float(raw["window_s"]),
+        slice_s=float(raw["slice_s"]),
+        stop_ratio=float(raw["stop_ratio"]) if "stop_ratio" in raw else None,
+        deadline_s=float(raw["deadline_s"]),
+    )
+
+
+def _positive(value: Any) -> bool:
+    """A positive number, or a list of them; TOML's true is not a number."""
+    if isinstance(value, list):
+        return bool(value) and all(_positive(one) for one in value)
+    return isinstance(value, NUMERIC) and not isinstance(value, bool) and 0 < value < float("inf")

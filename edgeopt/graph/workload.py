@@ -1,0 +1,157 @@
+"""Tells what a model file asks of a machine: the nodes that onnxruntime would execute, with their costs.
+
+A runtime does not execute the graph as written: it folds constants, folds BatchNormalization and
+activations into the convolution before them, and turns `DequantizeLinear -> Conv -> QuantizeLinear` into one
+int8 kernel. `costs` foresees these; what it does not foresee is counted as written.
+"""
+
+from __future__ import annotations
+
+import onnx_ir
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import ModelError
+from edgeopt.core.workload import Compute, NodeCost
+from edgeopt.graph.constants import lift
+from edgeopt.graph.execution import Execution
+from edgeopt.graph.flops import elements, nbytes, node_flops, sizes
+from edgeopt.graph.freeze import name_nodes
+from edgeopt.graph.shapes import SAME_AS_FIRST, infer, infer_through_values
+
+COPIES_NOTHING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Size"})
+"""Operators that only relabel memory."""
+
+READS_WHAT_IT_WRITES = frozenset({"Gather", "GatherElements", "GatherND", "Slice"})
+"""Operators that touch only the selected part of their first input."""
+
+INT8_KERNELS = (
+    "QLinear",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM",
+    "QGemm",
+)
+
+CONTRIBUTED_PRODUCTS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "FusedGemm"})
+
+COUNTED_AS_STANDARD = SAME_AS_FIRST | {
+    "FusedConv", "FusedMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearAveragePool", "QLinearConcat",
+    "QLinearGlobalAveragePool", "QLinearReduceMean", "QLinearWhere", "NhwcMaxPool", "QuantizeLinear",
+    "DequantizeLinear",
+}  # fmt: skip
+"""Operators of com.microsoft that cost what `node_flops` says; others are not guessed at."""
+
+
+def workload(artifact: Artifact) -> tuple[NodeCost, ...]:
+    """The executed nodes of an artifact, in topological order.
+
+    Raises:
+        ModelError: Unreadable, or a shape or a cost cannot be known.
+    """
+    try:
+        model = onnx_ir.load(artifact.path)
+    except Exception as error:  # whatever the parser raises on a broken file
+        raise ModelError(f"cannot read {artifact.path}: {error}") from error
+    level = artifact.session_options.get("graph_optimization_level", "all")
+    return costs(model, fused=level in ("extended", "all"))
+
+
+def costs(model: onnx_ir.Model, *, fused: bool) -> tuple[NodeCost, ...]:
+    """The executed nodes of a graph with static inputs, in topological order.
+
+    Args:
+        model: Is changed: shapes are written into it.
+        fused: The runtime fuses nodes (its optimization level is `extended` or `all`).
+
+    Raises:
+        ModelError: A shape or a cost cannot be known.
+    """
+    lift(model)
+    name_nodes(model)
+    infer(model, strict=False)
+    if _shape_quantized_lstm(model):
+        infer(model, strict=False)
+    infer_through_values(model)
+    execution = Execution(model.graph, fused=fused)
+    return tuple(_cost(node, execution) for node in execution.nodes)
+
+
+def _cost(node: onnx_ir.Node, execution: Execution) -> NodeCost:
+    outputs = [v for v in execution.outputs(node) if v.name]
+    write_bytes = sum(_bytes(value) for value in outputs)
+    inputs = [value for value in execution.inputs(node) if value is not None and value.name]
+    if node.op_type in COPIES_NOTHING:
+        read_bytes = write_bytes = 0
+    elif node.op_type in READS_WHAT_IT_WRITES:
+        read_bytes = write_bytes + sum(_bytes(value) for value in inputs[1:])
+    else:
+        read_bytes = sum(_bytes(value) for value in inputs)
+    return NodeCost(
+        name=str(node.name),
+        op_type=node.op_type,
+        flops=_flops(node),
+        read_bytes=read_bytes,
+        write_bytes=write_bytes,
+        compute=_compute(node, execution),
+    )
+
+
+def _compute(node: onnx_ir.Node, execution: Execution) -> Compute:
+    if node in execution.int8 or node.op_type.startswith(INT8_KERNELS):
+        return "int8"
+    first = next((value for value in node.inputs if value is not None), None)
+    return "float16" if first is not None and first.dtype is onnx_ir.DataType.FLOAT16 else "float32"
+
+
+def _flops(node: onnx_ir.Node) -> int:
+    if node.op_type in CONTRIBUTED_PRODUCTS:
+        count = _product(node)
+    elif node.op_type == "DynamicQuantizeLSTM":
+        count = _quantized_lstm(node)
+    elif node.domain not in ("", "ai.onnx") and node.op_type not in COUNTED_AS_STANDARD:
+        count = None
+    else:
+        count = node_flops(node)
+    if count is None:
+        raise ModelError(f"what {node.name!r} ({node.op_type}) costs cannot be told from the graph")
+    return count
+
+
+def _product(node: onnx_ir.Node) -> int | None:
+    left, written = sizes(node.inputs[0]), elements(node.outputs[0])
+    return None if not left or written is None else 2 * written * left[-1]
+
+
+def _quantized_lstm(node: onnx_ir.Node) -> int | None:
+    x, weight, recurrence = sizes(node.inputs[0]), elements(node.inputs[1]), elements(node.inputs[2])
+    return None if not x or weight is None or recurrence is None else 2 * x[0] * x[1] * (weight + recurrence)
+
+
+def _bytes(value: onnx_ir.Value) -> int:
+    size = nbytes(value)
+    if size is None:
+        raise ModelError(f"the shape or type of {value.name!r} is not known before the model runs")
+    return size
+
+
+def _shape_quantized_lstm(model: onnx_ir.Model) -> bool:
+    """Shape the outputs of com.microsoft's DynamicQuantizeLSTM, which onnx cannot infer.
+
+    Source: onnxruntime docs/ContribOperators.md: X `(sequence, batch, input)`, R `(directions, hidden,
+    4 * hidden)`.
+    """
+    changed = False
+    for node in model.graph:
+        if node.op_type != "DynamicQuantizeLSTM" or node.outputs[0].shape is not None:
+            continue
+        x, recurrence = sizes(node.inputs[0]), sizes(node.inputs[2])
+        if not x or not recurrence:
+            continue
+        sequence, batch = x[:2]
+        state = (recurrence[0], batch, recurrence[1])
+        shapes = ((sequence, recurrence[0], batch, recurrence[1]), state, state)
+        for output, shape in zip(node.outputs, shapes, strict=False):
+            output.shape, output.type = onnx_ir.Shape(shape), onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+        changed = True
+    return changed
