@@ -1,0 +1,152 @@
+"""What all precision schemes of one candidate change a graph through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeopt.graph.calibration import Ranges
+from edgeopt.graph.precision._weights import Weights
+from edgeopt.graph.regions import REGION_TAG, region_of
+
+CONTRIB = "com.microsoft"
+MARK = "::"
+"""Separates the region from the rest in the names of nodes that edgeopt makes (see `graph.attribution`)."""
+
+
+class Edit:
+    """One candidate's precision changes of one graph.
+
+    The nodes of the main graph are visited in topological order.
+
+    Attributes:
+        graph: Changed in place; its nodes are tagged with their regions.
+        ranges: Of the original's tensors; None where nothing was calibrated.
+        weights: Shared by all candidates of a model.
+        scheme_of: Name of the scheme chosen for a node's region.
+        pairs: The int8 activations so far (filled by the static schemes).
+    """
+
+    def __init__(
+        self, graph: ir.Graph, ranges: Ranges | None, weights: Weights, scheme_of: Callable[[ir.Node], str]
+    ) -> None:
+        from edgeopt.graph.precision._pairs import Pairs
+
+        self.graph = graph
+        self.ranges = ranges
+        self.weights = weights
+        self.scheme_of = scheme_of
+        self.pairs = Pairs(self)
+        self._taken = {str(value.name) for value in graph.inputs} | {str(name) for name in graph.initializers}
+        for node in graph.all_nodes():
+            self._taken.update(str(value.name) for value in node.outputs)
+        self._node_names = {str(node.name) for node in graph.all_nodes()}
+        self._shared: dict[tuple[ir.Value, str], ir.Value] = {}
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name_2`, ... if a value has it already."""
+        return _unused(name, self._taken)
+
+    def make(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        *,
+        region: str,
+        name: str,
+        attributes: Mapping[str, ir.convenience.SupportedAttrTypes] | None = None,
+        outputs: int = 1,
+        domain: str = "",
+    ) -> ir.Node:
+        """A node of `region`, called `region::name`, that is in no graph yet."""
+        label = f"{region}{MARK}{name}"
+        node = ir.node(
+            op_type,
+            inputs,
+            attributes=attributes or {},
+            domain=domain,
+            name=_unused(label, self._node_names),
+            outputs=[ir.Value(name=self.fresh(f"{name}_{i}" if i else name)) for i in range(outputs)],
+        )
+        node.metadata_props[REGION_TAG] = region
+        if domain:
+            self.graph.opset_imports.setdefault(domain, 1)
+        return node
+
+    def before(
+        self,
+        reader: ir.Node,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        *,
+        name: str,
+        attributes: Mapping[str, ir.convenience.SupportedAttrTypes] | None = None,
+    ) -> ir.Value:
+        """The output of a new node of `reader`'s region, placed before it."""
+        node = self.make(op_type, inputs, region=region_of(reader), name=name, attributes=attributes)
+        self.graph.insert_before(reader, node)
+        return node.outputs[0]
+
+    def initializer(self, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
+        """A new initializer; `array` is shared, not copied."""
+        tensor = ir.Tensor(array)
+        value = ir.Value(
+            name=self.fresh(name),
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        self.graph.register_initializer(value)
+        return value
+
+    def shared(self, value: ir.Value, form: str, make: Callable[[], ir.Value]) -> ir.Value:
+        """`make()`, once per `value` and `form` in this graph."""
+        if (value, form) not in self._shared:
+            self._shared[value, form] = make()
+        return self._shared[value, form]
+
+    def replace(self, node: ir.Node, made: ir.Node, output: ir.Value) -> None:
+        """Put `made` where `node` was: its first output takes over the name and the readers of `output`.
+
+        Args:
+            node: Removed; all of its outputs but `output` are unused.
+            made: In no graph yet.
+            output: Computed by `node`, or by what follows it and is removed too.
+        """
+        self.graph.insert_after(node, made)
+        self.take_over(output, made.outputs[0])
+        producer = output.producer()
+        assert producer is not None
+        self.graph.remove([producer] if producer is node else [producer, node], safe=True)
+
+    def take_over(self, old: ir.Value, new: ir.Value, *, but: ir.Node | None = None) -> None:
+        """Let every reader of `old` (except node `but`) read `new`, which gets its name, type and shape."""
+        for user, index in tuple(old.uses()):
+            if user is not but:
+                user.replace_input_with(index, new)
+        for index, output in enumerate(self.graph.outputs):
+            if output is old:
+                self.graph.outputs[index] = new
+        new.type, new.shape = old.type, old.shape
+        name = str(old.name)
+        old.name = self.fresh(f"{name}__float")
+        new.name = name
+
+
+def drop_unused(graph: ir.Graph) -> None:
+    """Remove initializers that nobody reads any more."""
+    outputs = set(graph.outputs)
+    for name, value in tuple(graph.initializers.items()):
+        if not value.uses() and value not in outputs and not value.is_graph_input():
+            del graph.initializers[name]
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    chosen, number = name, 1
+    while chosen in taken:
+        number += 1
+        chosen = f"{name}_{number}"
+    taken.add(chosen)
+    return chosen

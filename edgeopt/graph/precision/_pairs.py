@@ -1,0 +1,134 @@
+"""The int8 activations of a graph: one QuantizeLinear/DequantizeLinear pair per tensor.
+
+- Behind an int8 node the pair takes over the tensor's name, so everybody reads the dequantized values.
+- Behind a float32 node or a graph input only int8 readers go through the pair.
+
+Source: the QDQ form, as ONNX Runtime's selectors look for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeopt.graph.precision import _arithmetic as arithmetic
+from edgeopt.graph.precision._arithmetic import Affine, Floats
+from edgeopt.graph.precision._weights import Int8
+from edgeopt.graph.regions import region_of
+
+if TYPE_CHECKING:
+    from edgeopt.graph.precision._edit import Edit
+
+
+class Pairs:
+    """Which tensors of one candidate are int8, and how."""
+
+    def __init__(self, edit: Edit) -> None:
+        self._edit = edit
+        self._read_as: dict[ir.Value, ir.Value] = {}
+        self._params: dict[ir.Value, tuple[ir.Value, ir.Value, Affine]] = {}
+        self._computed: set[ir.Value] = set()
+        self._folded: set[ir.Node] = set()
+
+    def affine(self, value: ir.Value) -> Affine | None:
+        """How `value` is, or would be, mapped to int8; None if its range is not known or it is no float32."""
+        if value in self._params:
+            return self._params[value][2]
+        array = self._edit.weights.floats(value)
+        if array is not None:
+            return arithmetic.activation(float(array.min(initial=0.0)), float(array.max(initial=0.0)))
+        if value.dtype not in (ir.DataType.FLOAT, None) or self._edit.ranges is None:
+            return None
+        found = self._edit.ranges.of(str(value.name))
+        return None if found is None else arithmetic.activation(*found)
+
+    def is_computed(self, value: ir.Value) -> bool:
+        """True if an int8 node computed `value`."""
+        return value in self._computed
+
+    def fold(self, activation: ir.Node) -> None:
+        """Remember that `activation` is computed by quantizing the int8 node before it."""
+        self._folded.add(activation)
+
+    def is_folded(self, node: ir.Node) -> bool:
+        return node in self._folded
+
+    def read(self, value: ir.Value, reader: ir.Node) -> ir.Value:
+        """`value` as int8 nodes read it: its pair's output, made before `reader` if there is none.
+
+        Args:
+            value: Its `affine` is known.
+        """
+        if value in self._params:
+            return value
+        if value not in self._read_as:
+            self._read_as[value] = self._quantized(value, reader)
+        return self._read_as[value]
+
+    def write(self, value: ir.Value, like: ir.Value | None = None) -> None:
+        """Put a pair behind `value`, the output of an int8 node; all readers then read the pair.
+
+        Args:
+            value: Its `affine` is known, unless `like` is given.
+            like: A tensor that was `read`: its scale and zero point are used (pass-through operators).
+        """
+        node, name, edit = value.producer(), str(value.name), self._edit
+        affine = self._params[like][2] if like is not None else self.affine(value)
+        assert node is not None and affine is not None
+        scale, zero_point = self._params[like][:2] if like is not None else self._scalars(name, affine)
+        region = region_of(node)
+        to_int8 = edit.make("QuantizeLinear", [value, scale, zero_point], region=region, name=f"q_{name}")
+        integers = to_int8.outputs[0]
+        to_float = edit.make("DequantizeLinear", [integers, scale, zero_point], region=region, name=f"dq_{name}")
+        edit.graph.insert_after(node, [to_int8, to_float])
+        made = to_float.outputs[0]
+        edit.take_over(value, made, but=to_int8)
+        self._params[made] = (scale, zero_point, affine)
+        self._computed.add(made)
+
+    def weight(self, value: ir.Value, made: Int8, reader: ir.Node) -> ir.Value:
+        """The dequantized form `made` of weight `value`; readers that want the same one share it."""
+
+        def make() -> ir.Value:
+            stored = self._edit.initializer(f"{value.name}__int8", made.values)
+            scale = self._edit.initializer(f"{value.name}__scale", made.scale)
+            zero = self._edit.initializer(f"{value.name}__zero", np.zeros(made.scale.shape, np.int8))
+            axis = {} if made.axis is None else {"axis": made.axis}
+            inputs = [stored, scale, zero]
+            return self._edit.before(
+                reader, "DequantizeLinear", inputs, name=f"dq_{value.name}", attributes=axis
+            )
+
+        return self._edit.shared(value, f"{made.axis} {made.scale.tobytes().hex()}", make)
+
+    def bias(self, levels: NDArray[np.int32], unit: Floats, reader: ir.Node) -> ir.Value:
+        """A dequantized int32 bias of `reader`."""
+        name = f"{reader.name}__bias"
+        stored = self._edit.initializer(name, levels)
+        scale = self._edit.initializer(f"{name}_scale", unit)
+        zero = self._edit.initializer(f"{name}_zero", np.zeros(unit.shape, np.int32))
+        axis = {"axis": 0} if unit.ndim else {}
+        inputs = [stored, scale, zero]
+        return self._edit.before(reader, "DequantizeLinear", inputs, name=f"dq_{name}", attributes=axis)
+
+    def _quantized(self, value: ir.Value, reader: ir.Node) -> ir.Value:
+        affine, edit, name = self.affine(value), self._edit, str(value.name)
+        assert affine is not None
+        scale, zero_point = self._scalars(name, affine)
+        array = edit.weights.floats(value)
+        if array is not None:
+            integers = edit.initializer(f"{name}__int8", arithmetic.quantize(array, affine))
+        else:
+            integers = edit.before(reader, "QuantizeLinear", [value, scale, zero_point], name=f"q_{name}")
+        made = edit.before(reader, "DequantizeLinear", [integers, scale, zero_point], name=f"dq_{name}")
+        made.type, made.shape = value.type, value.shape
+        self._params[made] = (scale, zero_point, affine)
+        return made
+
+    def _scalars(self, name: str, affine: Affine) -> tuple[ir.Value, ir.Value]:
+        scale = self._edit.initializer(f"{name}__scale", np.array(affine.scale, np.float32))
+        zero_point = self._edit.initializer(f"{name}__zero_point", np.array(affine.zero_point, np.int8))
+        return scale, zero_point

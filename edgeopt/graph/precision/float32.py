@@ -1,0 +1,35 @@
+"""As it was given: nothing is changed.
+
+Maths: none. Applies to every node, and is the default of every `precision@REGION`.
+
+Source: IEEE 754 binary32.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgeopt.graph.precision._edit import Edit
+
+STATIC = False
+LOSSY = False
+WEIGHT_BITS = 32
+MAX_ERROR = 0.0
+
+EXAMPLES = (
+    """<ir_version: 8, opset_import: ["": 13]>
+    mlp (float[4, 64] x) => (float[4, 32] y) <float[64, 32] w, float[32] b> {
+        y = Gemm(x, w, b)
+    }""",
+)
+
+
+def applies(node: ir.Node) -> bool:  # noqa: ARG001  # the protocol's signature
+    return True
+
+
+def apply(node: ir.Node, edit: Edit) -> bool:  # noqa: ARG001  # the protocol's signature
+    return False
