@@ -39,6 +39,9 @@ class Trial:
     """One try. INFEASIBLE: breaks a constraint or a gate (`reason`); FAILED: could not be built or run.
 
     A board that cannot be reached makes no trial at all.
+
+    Attributes:
+        replay_of: Number of the trial whose equal artifact was measured; None if this one used the board.
     """
 
     number: int
@@ -50,3 +53,4 @@ class Trial:
     measurement: Measurement | None = None
     accuracy: Accuracy | None = None
     reason: str | None = None
+    replay_of: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Trial
+from edgeopt.report.ratio import paired_ratio
 
 Verdict = Literal["improved", "reference", "original"]
 
@@ -63,23 +63,13 @@ def ratio(
     `predicted_error` (relative) on either side.
     """
     rounds_a, rounds_b = objective.per_process(a.measurement), objective.per_process(b.measurement)
-    if len(rounds_a) == len(rounds_b) >= 2:
-        return _paired(rounds_a, rounds_b, comparisons)
+    if paired := paired_ratio(rounds_a, rounds_b, comparisons):
+        return Ratio(*paired)
     x, y = objective.value(a.measurement, a.artifact), objective.value(b.measurement, b.artifact)
     if x is None or y is None or y <= 0:
         return Ratio(math.inf, math.inf, math.inf)
     error = 0.0 if a.measurement.provenance == "measured" else predicted_error
     return Ratio(x / y, x / y * (1 - error), x / y * (1 + error))
-
-
-def _paired(a_ms: Sequence[float], b_ms: Sequence[float], comparisons: int) -> Ratio:
-    from scipy.stats import t
-
-    logs = [math.log(x / y) for x, y in zip(a_ms, b_ms, strict=True)]
-    centre = statistics.fmean(logs)
-    error = statistics.stdev(logs) / math.sqrt(len(logs))
-    reach = float(t.ppf(1 - 0.025 / max(1, comparisons), len(logs) - 1)) * error
-    return Ratio(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
 
 
 def regressions(contender: Contender, original: Contender, objective: Objective) -> tuple[str, ...]:

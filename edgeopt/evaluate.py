@@ -1,0 +1,165 @@
+"""From a candidate to a trial: build, prove, gate, measure.
+
+The order spends no board time on what the host can already refuse. `optimize`, `measure`, `replay` and
+`calibrate` share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from edgeopt.boards.board import Board, Feeds
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.digest import value_digest
+from edgeopt.core.errors import CandidateFailed, MeasurementInvalid, RewriteError
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.objective import Objective
+from edgeopt.core.trial import Accuracy, Kind, Trial
+from edgeopt.data.accuracy import AccuracyGate
+from edgeopt.graph.builder import Builder
+from edgeopt.runtimes.onnxruntime import Session
+
+Prove = Callable[[bytes], None]
+"""Compares a rewritten graph with the original on random and calibration inputs; raises RewriteError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A candidate that the host has dealt with: built and gated, or refused with a reason."""
+
+    candidate: Candidate
+    artifact: Artifact | None = None
+    accuracy: Accuracy | None = None
+    infeasible: str | None = None
+    failed: str | None = None
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Turns candidates into trials on one board.
+
+    Attributes:
+        control: The original on the runtime's defaults: measured in turns with every candidate.
+        control_p50_ms: Its median when the study began; None until the baseline has been measured.
+        original_score: Of the metric on the search part; None without data.
+        max_drift: A screening with the control further than this from its start is taken again.
+        tries: How often, before the board is declared unfit.
+    """
+
+    builder: Builder
+    board: Board
+    objective: Objective
+    feeds: Feeds
+    prove: Prove
+    gate: AccuracyGate | None
+    max_drift: float
+    tries: int = 3
+    control: Artifact | None = None
+    control_p50_ms: float | None = None
+    original_score: float | None = None
+    _proven: dict[str, str | None] = field(default_factory=dict)
+    _scored: dict[tuple[str, object], Accuracy | str] = field(default_factory=dict)
+
+    def prepare(self, candidate: Candidate) -> Prepared:
+        """Build, prove the rewrites, check the size and the accuracy on the search part. No board time."""
+        try:
+            artifact = self.builder.build(candidate)
+        except CandidateFailed as error:
+            return Prepared(candidate, failed=error.message)
+        prepared = Prepared(candidate, artifact)
+        if broken := self._broken_rewrite(candidate) or self.objective.size_violation(artifact):
+            return replace(prepared, infeasible=broken)
+        try:
+            accuracy = self._accuracy(artifact)
+        except CandidateFailed as error:
+            return replace(prepared, failed=error.message)
+        violation = self.objective.accuracy_violation(accuracy, self.original_score)
+        return replace(prepared, accuracy=accuracy, infeasible=violation)
+
+    def identity(self, artifact: Artifact, protocol: Protocol) -> str:
+        """What a measurement is of: what was measured once is never measured again."""
+        version = self.board.facts.runtimes.get(artifact.runtime)
+        return value_digest(
+            artifact.sha256, artifact.runtime, version, artifact.session_options,
+            self.board.facts.epoch, self.objective.conditions, protocol.name, protocol.window_s,
+        )  # fmt: skip
+
+    def measure(self, artifact: Artifact, protocol: Protocol) -> Measurement:
+        """Measure in turns with the control, until the control shows that the board has not drifted.
+
+        Raises:
+            CandidateFailed: The artifact crashed, ran out of memory or passed its deadline.
+            MeasurementInvalid: The board drifted in every try.
+        """
+        control = self.control or artifact
+        alone = self.control is None or artifact == control
+        for _ in range(self.tries):
+            results = self.board.measure([control] if alone else [control, artifact], self.feeds, protocol)
+            measured_control, result = results[0], results[-1]
+            if isinstance(measured_control, CandidateFailed):
+                raise measured_control
+            if isinstance(result, CandidateFailed):
+                raise result
+            drift = measured_control.p50_ms / (self.control_p50_ms or measured_control.p50_ms)
+            if abs(drift - 1) <= self.max_drift and result.validity is None:
+                return replace(result, drift=drift)
+        reason = result.validity or f"the control model now takes {drift:.2f} times what it took at the start"
+        raise MeasurementInvalid(
+            f"{self.board.name} cannot be measured: {reason}, in {self.tries} tries",
+            hint="let the board cool and stop what else runs on it; the same command resumes",
+        )
+
+    def trial(
+        self, number: int, prepared: Prepared, protocol: Protocol, kind: Kind = "candidate", name: str = ""
+    ) -> Trial:
+        """Measure what `prepare` let through, and references even if they lose too much accuracy.
+
+        A reference that breaks the constraint still tells what a whole-model recipe costs on this board.
+        """
+        trial = Trial(
+            number, prepared.candidate, "COMPLETE", kind, name or f"candidate-{number}",
+            prepared.artifact, None, prepared.accuracy, prepared.failed or prepared.infeasible,
+        )  # fmt: skip
+        if prepared.failed is not None or prepared.artifact is None:
+            return replace(trial, state="FAILED")
+        if prepared.infeasible is not None and kind == "candidate":
+            return replace(trial, state="INFEASIBLE")
+        try:
+            measurement = self.measure(prepared.artifact, protocol)
+        except CandidateFailed as error:
+            return replace(trial, state="FAILED", reason=error.message)
+        reason = prepared.infeasible or self.objective.limit_violation(measurement)
+        return replace(
+            trial, measurement=measurement, state="INFEASIBLE" if reason else "COMPLETE", reason=reason
+        )
+
+    def _broken_rewrite(self, candidate: Candidate) -> str | None:
+        switched_on = {s: o for s, o in candidate.of_family("rewrite").items() if o != "off"}
+        if not switched_on:
+            return None
+        key = value_digest(switched_on)
+        if key not in self._proven:
+            try:
+                self.prove(self.builder.rewritten(candidate))
+                self._proven[key] = None
+            except RewriteError as error:
+                self._proven[key] = f"a rewrite changed the outputs: {error.message}"
+        return self._proven[key]
+
+    def _accuracy(self, artifact: Artifact) -> Accuracy | None:
+        if self.gate is None:
+            return None
+        level = artifact.session_options.get("graph_optimization_level")
+        key = (artifact.sha256, level)
+        if key not in self._scored:
+            try:
+                session = Session(artifact.path, {"threads": 0, "graph_optimization_level": level or "all"})
+                self._scored[key] = self.gate.score(session.run, "search")
+            except CandidateFailed as error:
+                self._scored[key] = error.message
+        scored = self._scored[key]
+        if isinstance(scored, str):
+            raise CandidateFailed(scored)
+        return scored

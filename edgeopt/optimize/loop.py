@@ -1,0 +1,123 @@
+"""Baseline, references, search: trials from first to last, each on disk before the next begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.errors import BoardError, CandidateFailed
+from edgeopt.core.trial import Kind, Trial
+from edgeopt.evaluate import Prepared
+from edgeopt.graph.attribution import attribute
+from edgeopt.graph.references import references
+from edgeopt.optimize.clock import BudgetClock
+from edgeopt.optimize.job import Job
+from edgeopt.optimize.patience import patiently
+from edgeopt.search.context import exhausted
+
+PROFILE_RUNS = 20
+
+
+def run_baseline(job: Job) -> Trial:
+    """Trial 0: the original on the runtime's defaults, the control of everything after it.
+
+    Raises:
+        ModelError: The board's runtime cannot run the original.
+    """
+    evaluator = job.evaluator
+    prepared = evaluator.prepare(job.space.default())
+    if prepared.artifact is None:
+        raise CandidateFailed(f"the original model cannot be run: {prepared.failed}")
+    evaluator.original_score = prepared.accuracy.score if prepared.accuracy else None
+    trial = _known(job, "baseline") or _measured(job, prepared, "baseline", "original")
+    if trial.measurement is None:
+        raise BoardError(f"the original model fails on {job.board.name}: {trial.reason}")
+    evaluator.control = prepared.artifact
+    evaluator.control_p50_ms = trial.measurement.p50_ms
+    return trial
+
+
+def run_references(job: Job) -> None:
+    """The well-known recipes, measured whatever their accuracy: they tell what each precision costs here."""
+    recipes = references(job.space, job.board.facts.cores)
+    job.observer.stage("references", len(recipes))
+    for name, candidate in recipes:
+        trial = _known(job, "reference", name) or _measured(
+            job, job.evaluator.prepare(candidate), "reference", name
+        )
+        _profile(job, name, trial)
+        job.observer.advance()
+
+
+def run_search(job: Job, clock: BudgetClock) -> None:
+    """Ask, build, gate, measure, tell, until the budget is spent or the space is exhausted."""
+    job.observer.stage("search", clock.budget.trials)
+    while not clock.is_over(job.store.trials) and not exhausted(job.space, job.store.trials):
+        number, candidate = job.store.ask()
+        trial = _evaluate(job, number, job.evaluator.prepare(candidate), "candidate", "")
+        if trial.measurement is not None:
+            job.observer.advance()
+        job.store.note("search_seconds", clock.elapsed_s)
+        job.observer.budget(*clock.left(job.store.trials))
+
+
+def _known(job: Job, kind: Kind, name: str | None = None) -> Trial | None:
+    """A trial of an earlier run of this study."""
+    done = (t for t in job.store.trials if t.kind == kind and (name is None or t.name == name))
+    return next(done, None)
+
+
+def _measured(job: Job, prepared: Prepared, kind: Kind, name: str) -> Trial:
+    number = job.store.ask_candidate(prepared.candidate, kind, name)
+    return _evaluate(job, number, prepared, kind, name)
+
+
+def _evaluate(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial:
+    """One trial, replayed from an equal artifact where there is one, and told to the study."""
+    trial = _replay(job, number, prepared, kind, name) or patiently(
+        job, lambda: job.evaluator.trial(number, prepared, job.protocols["screen"], kind, name)
+    )
+    job.store.tell(trial)
+    job.observer.trial(trial)
+    best = job.store.best(job.options.objective)
+    if best is not None and best.number == number:
+        job.observer.best(trial)
+    return trial
+
+
+def _replay(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial | None:
+    """What was measured once is never measured again: other decisions may give the same bytes."""
+    if prepared.artifact is None or prepared.infeasible is not None or prepared.failed is not None:
+        return None
+    seen = job.store.seen(job.evaluator.identity(prepared.artifact, job.protocols["screen"]))
+    if seen is None:
+        return None
+    return replace(
+        seen, number=number, candidate=prepared.candidate, kind=kind,
+        name=name or f"candidate-{number}", replay_of=seen.number,
+    )  # fmt: skip
+
+
+def _profile(job: Job, name: str, trial: Trial) -> None:
+    """Per-region times of a uniform recipe, for the surrogate; once per study."""
+    option = _uniform_precision(job, trial.candidate)
+    times = dict(job.store.notes.get("region_ms") or {})
+    if option is None or option in times or trial.artifact is None or trial.measurement is None:
+        return
+    artifact = trial.artifact
+    try:
+        node_ms = patiently(job, lambda: job.board.profile(artifact, job.evaluator.feeds, PROFILE_RUNS))
+    except CandidateFailed as error:
+        job.observer.announce(f"{name} cannot be profiled: {error.message}")
+        return
+    regions, _ = attribute(node_ms, artifact.path, job.space.regions)
+    job.store.note("region_ms", times | {option: regions})
+
+
+def _uniform_precision(job: Job, candidate: Candidate) -> str | None:
+    """The one precision of a whole-model recipe that changes no runtime setting; None for any other."""
+    if any(site.startswith("runtime:") for site in candidate.changes(job.space.default())):
+        return None
+    used = set(candidate.of_family("precision").values())
+    used = used - {"float32"} or {"float32"}
+    return next(iter(used)) if len(used) == 1 else None

@@ -1,0 +1,155 @@
+"""What a study leaves behind: `best.onnx`, `best.json`, `report.html` and the JSON answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.quantity import Quantity
+from edgeopt.core.trial import Accuracy, Trial
+from edgeopt.optimize.final import Final
+from edgeopt.optimize.job import Job
+from edgeopt.report.document import trial_document
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeResult:
+    """The answer of one `optimize`: the JSON contract's document, and the exit code that it means."""
+
+    document: dict[str, Any]
+    exit_code: int
+
+
+def finished(job: Job, final: Final, wall_s: float) -> OptimizeResult:
+    """The answer of a study that ran its final stage."""
+    measurements = {c.trial.number: c.measurement for c in final.contenders}
+    control_now_ms = measurements[final.contenders[0].trial.number].p50_ms
+    document = _document(job, final.winner.trial, measurements, control_now_ms, wall_s)
+    document |= {
+        "verdict": final.verdict,
+        "accuracy": _accuracy(job, final.winner.accuracy, final.verified_on),
+        "final": [
+            {"name": c.trial.name, "trial": c.trial.number, "rejected": c.rejected, "worse": list(c.worse)}
+            for c in final.contenders
+        ],
+    }
+    _write(job, document, final.winner.artifact)
+    return OptimizeResult(document, 5 if final.winner.rejected else 0)
+
+
+def interrupted(job: Job, wall_s: float, exit_code: int) -> OptimizeResult | None:
+    """The best so far, by its screening only; None where nothing has been measured yet."""
+    best = job.store.best(job.options.objective) or next(
+        (trial for trial in job.store.trials if trial.kind == "baseline"), None
+    )
+    if best is None or best.artifact is None:
+        return None
+    document = _document(job, best, {}, None, wall_s)
+    kinds = {"baseline": "original", "reference": "reference", "candidate": "improved"}
+    document |= {
+        "verdict": kinds[best.kind],
+        "accuracy": _accuracy(job, best.accuracy, "host" if best.accuracy else None),
+        "final": [],
+    }
+    _write(job, document, best.artifact)
+    return OptimizeResult(document, exit_code)
+
+
+def _document(
+    job: Job,
+    best: Trial,
+    final: Mapping[int, Measurement],
+    control_now_ms: float | None,
+    wall_s: float,
+) -> dict[str, Any]:
+    trials = job.store.trials
+
+    def show(trial: Trial) -> dict[str, Any]:
+        measurement = final.get(trial.number) or _at(trial.measurement, job, control_now_ms)
+        return trial_document(trial, job.space.default(), measurement=measurement)
+
+    measured = [t for t in trials if t.measurement is not None and t.replay_of is None]
+    return {
+        "model": str(job.options.model),
+        "device": job.board.device,
+        "board": job.board.name,
+        "provenance": job.board.provenance,
+        "baseline": show(next(t for t in trials if t.kind == "baseline")),
+        "references": [show(t) for t in trials if t.kind == "reference"],
+        "best": show(best),
+        "pareto": [show(t) for t in job.store.pareto()],
+        "trials": len(trials),
+        "measured": len(measured),
+        "failed": sum(t.state == "FAILED" for t in trials),
+        "device_seconds": job.device_seconds,
+        "wall_seconds": wall_s,
+        "artifact": str(job.options.output / f"best{best.artifact.path.suffix if best.artifact else ''}"),
+        "seed": job.options.seed,
+        "data": job.split_indices,
+        "command": job.options.command,
+    }
+
+
+def _at(measurement: Measurement | None, job: Job, control_now_ms: float | None) -> Measurement | None:
+    """A screening as it would read now: the control tells how the board has drifted since.
+
+    Figures of one answer are thus comparable with each other, whenever each was taken.
+    """
+    start_ms = job.evaluator.control_p50_ms
+    if measurement is None or control_now_ms is None or not start_ms:
+        return measurement
+    scale = control_now_ms / (start_ms * (measurement.drift or 1.0))
+    latency = measurement.latency
+    return replace(
+        measurement,
+        latency=Quantity(
+            latency.value * scale, latency.unit, latency.low * scale, latency.high * scale,
+            latency.provenance, latency.source,
+        ),
+        latencies_ms=tuple(ms * scale for ms in measurement.latencies_ms),
+    )  # fmt: skip
+
+
+def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> dict[str, Any]:
+    if job.gate is None or accuracy is None:
+        return {
+            "status": "unverified", "basis": "none", "verified_on": None, "n": 0, "drop": None, "bound": None,
+        }  # fmt: skip
+    allowed = job.options.objective.max_drop.allowed(job.confirm_score or accuracy.score or 0.0)
+    established = accuracy.bound is not None and accuracy.bound <= allowed
+    return {
+        "status": "established" if established else "not established",
+        "basis": accuracy.basis,
+        "verified_on": verified_on,
+        "n": accuracy.n,
+        "drop": accuracy.drop,
+        "bound": accuracy.bound,
+    }
+
+
+def _write(job: Job, document: dict[str, Any], artifact: Artifact) -> None:
+    from edgeopt.optimize.page import write_page
+
+    folder = job.options.output
+    best = folder / f"best{artifact.path.suffix}"
+    staged = best.with_suffix(".partial")
+    shutil.copyfile(artifact.path, staged)
+    _replace(staged, best)
+    staged = folder / "best.json.partial"
+    staged.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _replace(staged, folder / "best.json")
+    write_page(job, document)
+
+
+def _replace(staged: Path, path: Path) -> None:
+    """Put a complete file in place: a reader sees the old one or the new one, never half of either."""
+    with staged.open("rb") as stream:
+        os.fsync(stream.fileno())
+    staged.replace(path)

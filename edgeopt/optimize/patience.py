@@ -1,0 +1,35 @@
+"""An unreachable board pauses the study; it never scores a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from edgeopt.core.errors import ConnectError
+from edgeopt.optimize.job import Job
+
+Result = TypeVar("Result")
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+
+
+def patiently(job: Job, ask: Callable[[], Result]) -> Result:
+    """Ask the board, and ask again while it is unreachable, for at most `--wait`.
+
+    Raises:
+        ConnectError: Still unreachable; everything so far is saved.
+    """
+    from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+    def say(state: RetryCallState) -> None:
+        job.observer.board(f"{job.board.name} is unreachable; trying again for {job.options.board.wait_s:.0f} s")
+
+    attempts = Retrying(
+        retry=retry_if_exception_type(ConnectError),
+        wait=wait_exponential(FIRST_WAIT_S, max=LONGEST_WAIT_S),
+        stop=stop_after_delay(job.options.board.wait_s),
+        before_sleep=say,
+        reraise=True,
+    )
+    return attempts(ask)

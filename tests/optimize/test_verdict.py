@@ -1,0 +1,125 @@
+"""Never worse, as the design defines it: pinned on made-up final stages."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.objective import Objective
+from edgeopt.core.quantity import Provenance, Quantity
+from edgeopt.core.trial import Kind, Trial
+from edgeopt.optimize.verdict import Contender, decide, ratio, regressions
+
+LATENCY = Objective("latency")
+
+
+def contender(
+    name: str,
+    rounds_ms: tuple[float, ...],
+    kind: Kind = "candidate",
+    size_bytes: int = 1000,
+    rss_bytes: int = 50_000,
+    provenance: Provenance = "measured",
+) -> Contender:
+    p50 = sorted(rounds_ms)[len(rounds_ms) // 2]
+    measurement = Measurement(
+        Quantity(p50, "ms", p50, p50, provenance, "clock"),
+        process_p50_ms=rounds_ms if provenance == "measured" else (),
+        peak_rss_bytes=rss_bytes,
+        protocol="final",
+    )
+    artifact = Artifact(name, Path(f"/{name}.onnx"), name, size_bytes)
+    return Contender(Trial(0, Candidate.of("m", {}), "COMPLETE", kind, name), artifact, measurement)
+
+
+def rounds(base_ms: float, noise: float = 0.002, seed: int = 0) -> tuple[float, ...]:
+    generator = random.Random(seed)
+    return tuple(base_ms * generator.gauss(1, noise) for _ in range(5))
+
+
+ORIGINAL = contender("original", rounds(2.0, seed=1), "baseline")
+REFERENCE = contender("int8", rounds(1.5, seed=2), "reference")
+
+
+def test_a_clearly_faster_finalist_wins() -> None:
+    verdict, winner = decide(ORIGINAL, REFERENCE, [contender("c", rounds(1.2, seed=3))], LATENCY)
+    assert (verdict, winner.trial.name) == ("improved", "c")
+
+
+def test_a_finalist_within_the_noise_does_not_replace_the_reference() -> None:
+    noisy = contender("c", rounds(1.49, noise=0.05, seed=3))
+    verdict, winner = decide(ORIGINAL, REFERENCE, [noisy], LATENCY)
+    assert (verdict, winner.trial.name) == ("reference", "int8")
+
+
+def test_a_reference_within_the_noise_does_not_replace_the_original() -> None:
+    noisy = contender("int8", rounds(1.98, noise=0.05, seed=4), "reference")
+    verdict, winner = decide(ORIGINAL, noisy, [], LATENCY)
+    assert (verdict, winner) == ("original", ORIGINAL)
+
+
+def test_a_rejected_finalist_cannot_win_however_fast() -> None:
+    fast = replace(contender("c", rounds(0.1)), rejected="loses accuracy on confirm")
+    assert decide(ORIGINAL, REFERENCE, [fast], LATENCY)[0] == "reference"
+
+
+def test_a_rejected_reference_gives_way_to_the_original() -> None:
+    rejected = replace(REFERENCE, rejected="memory is 80% worse")
+    assert decide(ORIGINAL, rejected, [], LATENCY)[0] == "original"
+
+
+def test_an_original_that_breaks_a_limit_is_replaced_by_what_keeps_it() -> None:
+    over = replace(ORIGINAL, rejected="latency 2 ms is over the limit of 1.9 ms")
+    verdict, winner = decide(over, None, [contender("c", rounds(1.99, noise=0.05))], LATENCY)
+    assert (verdict, winner.trial.name) == ("improved", "c")
+
+
+def test_drift_that_hits_all_alike_cancels_out() -> None:
+    """Every round is a third slower than the one before: unpaired, nothing could be told apart."""
+    drift = (1.0, 1.33, 1.77, 2.35, 3.13)
+    slow = contender("original", tuple(2.0 * d for d in drift), "baseline")
+    fast = contender("c", tuple(1.9 * d for d in drift))
+    assert decide(slow, None, [fast], LATENCY)[0] == "improved"
+
+
+def test_more_comparisons_widen_the_interval() -> None:
+    one, three = (ratio(REFERENCE, ORIGINAL, LATENCY, comparisons) for comparisons in (1, 3))
+    assert three.low < one.low < one.value < one.high < three.high
+
+
+def test_noise_alone_rarely_passes_for_an_improvement() -> None:
+    """Three finalists equal to the reference: the corrected interval lets one through in about 2.5 %."""
+    wrong = 0
+    for seed in range(400):
+        reference = contender("r", rounds(1.0, 0.02, seed=1000 + seed), "reference")
+        finalists = [contender(str(i), rounds(1.0, 0.02, seed=7919 * seed + i)) for i in range(3)]
+        original = contender("o", rounds(2.0, 0.02, seed=50_000 + seed), "baseline")
+        wrong += decide(original, reference, finalists, LATENCY)[0] == "improved"
+    assert wrong <= 400 * 0.05
+
+
+def test_predictions_closer_than_their_error_are_a_tie() -> None:
+    original = contender("original", (2.0,), "baseline", provenance="predicted")
+    close = contender("c", (1.9,), provenance="predicted")
+    far = contender("c", (1.5,), provenance="predicted")
+    assert decide(original, None, [close], LATENCY, predicted_error=0.1)[0] == "original"
+    assert decide(original, None, [far], LATENCY, predicted_error=0.1)[0] == "improved"
+
+
+@pytest.mark.parametrize(
+    ("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))]
+)
+def test_what_got_worse_is_said(grown: float, worse: tuple[str, ...]) -> None:
+    bigger = contender("c", rounds(1.0), size_bytes=round(1000 * grown))
+    assert regressions(bigger, ORIGINAL, LATENCY) == worse
+
+
+def test_the_objective_itself_is_no_regression() -> None:
+    bigger = contender("c", rounds(1.0), size_bytes=2000)
+    assert regressions(bigger, ORIGINAL, Objective("size")) == ()
