@@ -15,7 +15,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import soundfile
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
 
@@ -32,7 +38,9 @@ def open_session(path: pathlib.Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def load(path: pathlib.Path, preprocess: dict, shape: list[int], dtype: type) -> tuple[np.ndarray, np.ndarray]:
+def load(
+    path: pathlib.Path, preprocess: dict, shape: list[int], dtype: type
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples `(n, *shape[1:])` and labels of an .npz or of a folder of images or WAV files."""
     if path.suffix == ".npz":
         arrays = dict(np.load(path))
@@ -150,7 +158,8 @@ def judge(example: pathlib.Path) -> list[str]:
         for recipe, path in build_int8(model, pathlib.Path(folder), parts["calibration"][0]).items():
             other = predict(path, samples)
             now_right = other == labels
-            bound = drop_upper_bound(int((right & ~now_right).sum()), int((~right & now_right).sum()), len(labels))
+            lost, gained = int((right & ~now_right).sum()), int((~right & now_right).sum())
+            bound = drop_upper_bound(lost, gained, len(labels))
             rows.append(
                 f"| | {recipe} | | {path.stat().st_size / 1e6:.2f} | {latency_ms(path, samples[:1]):.2f} "
                 f"| {now_right.mean():.4f} | {(other != answers).mean():.2%} | {bound / right.mean():.2%} | |"
@@ -160,7 +169,17 @@ def judge(example: pathlib.Path) -> list[str]:
 
 if __name__ == "__main__":
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    print("| example | variant | parameters | MB | ms | top1 | flipped | drop bound | calibration/search/confirm |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = [
+        "example",
+        "variant",
+        "parameters",
+        "MB",
+        "ms",
+        "top1",
+        "flipped",
+        "drop bound",
+        "calibration/search/confirm",
+    ]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for toml in sorted(EXAMPLES.glob("*/edgeopt.toml")):
         print("\n".join(judge(toml.parent)), flush=True)
