@@ -1,0 +1,68 @@
+# `make demo` and `make test` work on a fresh machine: each makes .venv, installs what constraints.txt pins,
+# and runs. Where the public index is reachable, torch's much smaller CPU build is chosen with
+#   make test PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Never let a runtime look up a telemetry host, not even in a tool that a test starts.
+export ORT_DISABLE_TELEMETRY := 1
+
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+EXAMPLES := cnn rnn fnn transformer
+BIN := .venv/bin
+
+FIND_PYTHON := for p in python3 python3.13 python3.12 python3.11; do \
+	  if command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then echo $$p; break; fi; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+.PHONY: help demo test accept lint clean
+
+help: ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute or two
+	$(BIN)/edgeopt optimize --device local --budget "12 trials" --seed 0 --fresh -o edgeopt-out/demo
+	@echo "The evidence: $(CURDIR)/edgeopt-out/demo/report.html"
+
+test: .venv/developing lint ## Everything that must hold, except the long suites
+	@.ci/need git sshd ssh-keygen unshare
+	$(BIN)/pytest -m "not long" $(PYTEST_FLAGS)
+
+lint: .venv/developing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+accept: .venv/developing lint ## Every suite at full length, the four examples, the benchmarks
+	@.ci/need git sshd ssh-keygen unshare
+	$(BIN)/pytest $(PYTEST_FLAGS)
+	for example in $(EXAMPLES); do \
+	  (cd examples/$$example && $(CURDIR)/$(BIN)/edgeopt optimize --device local --budget "40 trials" --seed 0 \
+	    --fresh -o $(CURDIR)/edgeopt-out/accept-$$example --json); done
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+
+clean: ## Remove what was made here, the virtual environment included
+	rm -rf .venv edgeopt-out dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are older than a changed pyproject.toml or constraints.txt, so a change installs again.
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing what constraints.txt pins; the first time takes a few minutes"
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e .
+	touch $@
+
+.venv/developing: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing what constraints.txt pins; the first time takes a few minutes"
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	touch .venv/installed $@
+
+.venv/bin/python:
+	@$(if $(PYTHON),,.ci/need python3)
+	@python=$(or $(PYTHON),$$($(FIND_PYTHON))); \
+	[ -n "$$python" ] || { echo "error: Python 3.11 or newer is needed, and was not found" >&2; exit 1; }; \
+	PYTHON=$$python .ci/need python; \
+	echo "+ $$python -m venv .venv"; $$python -m venv .venv
