@@ -1,0 +1,105 @@
+"""Data from an `.npz`: one array per model input, first axis = samples, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeopt.core.digest import value_digest
+from edgeopt.core.errors import DataError
+from edgeopt.core.tensor import TensorSpec
+from edgeopt.data.dataset import Feeds
+from edgeopt.data.fit import Array, castable, element_type, fit, shape_fits
+from edgeopt.data.npy_member import Member, members
+
+
+class Npz:
+    """A `Source` over an archive.
+
+    Sample i is `array[i]` where the array has one axis more than the input, else `array[i:i+1]`. Arrays
+    called `labels` and `groups` are no inputs, unless the model has inputs of that name; any other array
+    is kept for metrics.
+
+    Raises:
+        DataError: Not an archive, pickled, arrays of different lengths, or a type or shape that the model
+            does not take.
+    """
+
+    def __init__(self, path: Path, inputs: Sequence[TensorSpec]) -> None:
+        self.name = path.name
+        self._members = members(path)
+        self._inputs = {spec.name: spec for spec in inputs if spec.name in self._members}
+        stat = path.stat()
+        self.stamp: str | None = value_digest("npz", str(path), stat.st_size, stat.st_mtime_ns)
+        self.arrays = tuple(sorted(self._members))
+        self.classes: tuple[str, ...] | None = None
+        self._length = self._common_length()
+        for spec in self._inputs.values():
+            self._check(spec, self._members[spec.name])
+        self.labels, self.groups = self._side("labels"), self._side("groups")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, indices: Array | None) -> Iterator[Feeds]:
+        order = range(self._length) if indices is None else indices
+        streams = [self._members[name].rows(indices) for name in self._inputs]
+        # Without an input of its own the file still says how many samples there are.
+        rows = zip(*streams, strict=True) if streams else (() for _ in order)
+        for index, row in zip(order, rows, strict=True):
+            where = f"sample {int(index)} of {self.name}"
+            yield {
+                spec.name: fit(spec, value if value.ndim == len(spec.shape) else value[None], where)
+                for spec, value in zip(self._inputs.values(), row, strict=True)
+            }
+
+    def column(self, name: str, indices: Array) -> Array | None:
+        member = self._members.get(name)
+        if member is None:
+            return None
+        if not member.shape or member.shape[0] != self._length:  # not one value per sample: as it is
+            return self._numeric(member).whole()
+        rows = list(self._numeric(member).rows(indices))
+        return np.stack(rows) if rows else np.empty((0, *member.shape[1:]), member.dtype)
+
+    def _common_length(self) -> int:
+        sides = [name for name in ("labels", "groups") if name in self._members]
+        names = list(self._inputs) or sides
+        lengths = {name: (self._members[name].shape or (None,))[0] for name in names}
+        for name, length in lengths.items():
+            if length is None:
+                raise DataError(f"{self.name}: the array {name!r} has no axis of samples")
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise DataError(f"{self.name}: the arrays differ in their number of samples: {said}")
+        return next((length for length in lengths.values() if length is not None), 0)
+
+    def _check(self, spec: TensorSpec, member: Member) -> None:
+        self._numeric(member)
+        target = element_type(spec)
+        if not castable(member.dtype, target):
+            raise DataError(f"{self.name}: input {spec.name!r} takes {target}, the array is {member.dtype}")
+        shape = member.shape[1:] if len(member.shape) == len(spec.shape) + 1 else (1, *member.shape[1:])
+        if not shape_fits(spec, shape):
+            raise DataError(
+                f"{self.name}: the array {spec.name!r} has shape {list(member.shape)}, which gives samples "
+                f"of shape {list(shape)}; the model takes {spec}",
+                hint="the first axis counts the samples, each as the model takes it",
+            )
+
+    def _side(self, name: str) -> Array | None:
+        if name in self._inputs or name not in self._members:
+            return None
+        return self._numeric(self._members[name]).whole()
+
+    def _numeric(self, member: Member) -> Member:
+        if member.dtype.hasobject:
+            raise DataError(
+                f"{self.name}: the array {member.name!r} is pickled, which is refused (it could run code)",
+                hint="save numbers or fixed-width strings, not dtype=object",
+            )
+        if member.dtype.kind not in "biufU" or not member.dtype.itemsize:
+            raise DataError(f"{self.name}: the array {member.name!r} is of type {member.dtype}")
+        return member
