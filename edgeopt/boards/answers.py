@@ -1,0 +1,98 @@
+"""From the on-board runner's answers to core types."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from itertools import accumulate, pairwise
+from typing import Any
+
+from edgeopt.boards.intervals import median_interval, paired_ratio
+from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.measurement import Protocol as MeasuringProtocol
+from edgeopt.core.quantity import Quantity
+
+LIVE_BITS, STICKY_BITS = 0xF, 0xF0000
+"""Of `get_throttled`: what holds now, and what has held since boot."""
+
+
+def failure(error: Mapping[str, str]) -> CandidateFailed:
+    """Why a model could not be measured."""
+    reasons = {
+        "deadline": "took too long on the board and was killed",
+        "oom": "ran out of memory on the board",
+        "crash": "crashed on the board",
+        "load": "cannot be loaded on the board",
+        "run": "cannot be run on the board",
+    }
+    reason = reasons.get(error["kind"], error["kind"])
+    return CandidateFailed(reason if error["kind"] == "deadline" else f"{reason}: {error['message']}")
+
+
+def measurements(
+    answer: Mapping[str, Any], protocol: MeasuringProtocol, cores: int
+) -> list[Measurement | CandidateFailed]:
+    """One result per model, in order; the first is the control.
+
+    Args:
+        answer: To `measure`.
+        cores: Of the board, to which CPU time is related.
+    """
+    models = answer["models"]
+    return [
+        failure(model["error"]) if model["error"] else _measurement(model, models[0], answer, protocol, cores)
+        for model in models
+    ]
+
+
+def _measurement(
+    model: Mapping[str, Any],
+    control: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    protocol: MeasuringProtocol,
+    cores: int,
+) -> Measurement:
+    processes = model["processes"]
+    p50, low, high = median_interval([process["latencies_ms"] for process in processes])
+    peak_bytes = max(process["peak_rss_bytes"] for process in processes)
+    runtime_bytes = answer["runtime_rss_bytes"]
+    wall_s = sum(process["wall_s"] for process in processes)
+    before, after = answer["before"], answer["after"]
+    return Measurement(
+        latency=Quantity(p50, "ms", low, high, "measured", "clock"),
+        latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
+        process_p50_ms=tuple(statistics.median(process["latencies_ms"]) for process in processes),
+        cold_start_ms=statistics.median(process["cold_start_ms"] for process in processes),
+        load_ms=statistics.median(process["load_ms"] for process in processes),
+        first_inference_ms=statistics.median(process["first_inference_ms"] for process in processes),
+        peak_rss_bytes=peak_bytes,
+        model_rss_bytes=None if runtime_bytes is None else max(0, peak_bytes - runtime_bytes),
+        cpu_utilization=min(1.0, sum(p["cpu_s"] for p in processes) / (wall_s * cores)) if wall_s else None,
+        temperature_start_c=before["temperature_c"],
+        temperature_end_c=after["temperature_c"],
+        clock_hz=after["clock_hz"],
+        throttled=_throttled(before["throttled_bits"], after["throttled_bits"]),
+        control_ratio=1.0 if model is control else _control_ratio(model, control),
+        stopped_early=model["stopped_early"],
+        protocol=protocol.name,
+    )
+
+
+def _control_ratio(model: Mapping[str, Any], control: Mapping[str, Any]) -> float | None:
+    """Slices are paired within a process round: then both had the board in the same state."""
+    rounds = zip(model["processes"], control["processes"], strict=False)
+    pairs = [pair for one, other in rounds for pair in zip(_slices(one), _slices(other), strict=False)]
+    return paired_ratio([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+def _slices(process: Mapping[str, Any]) -> list[list[float]]:
+    ends = accumulate(process["slices"], initial=0)
+    return [process["latencies_ms"][start:end] for start, end in pairwise(ends)]
+
+
+def _throttled(before: int | None, after: int | None) -> bool | None:
+    """A live bit, or a sticky one that came up meanwhile; None where the firmware does not say."""
+    if before is None or after is None:
+        return None
+    return bool((before | after) & LIVE_BITS or after & ~before & STICKY_BITS)

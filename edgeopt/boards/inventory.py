@@ -1,0 +1,138 @@
+"""The boards that the user has named: `boards.toml` in the working folder, then in `$EDGEOPT_HOME`.
+
+[board.kitchen-pi]
+device = "rpi4"
+url = "ssh://pi@10.0.0.7"
+python = "/home/pi/venv/bin/python"     # optional
+identity = "~/.ssh/board"               # optional
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeopt.boards import places
+from edgeopt.boards.address import Address
+from edgeopt.core.errors import ConfigError
+
+FILE_NAME = "boards.toml"
+RESERVED = ("local", "virtual", "predicted")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBoard:
+    """One entry.
+
+    Attributes:
+        device: Name of its device profile.
+        source: The file that it stands in.
+    """
+
+    name: str
+    device: str
+    url: str
+    python: str | None = None
+    identity: str | None = None
+    source: Path | None = None
+
+    @property
+    def address(self) -> Address:
+        return Address.parse(self.url).using(self.python, self.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All named boards; the working folder's win over the user's."""
+
+    boards: Mapping[str, NamedBoard]
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Inventory:
+        """Read both files, where they exist.
+
+        Args:
+            folder: The project's; by default the working folder.
+
+        Raises:
+            ConfigError: A file is not TOML, or an entry is incomplete or has an unknown key.
+        """
+        files = (places.home() / FILE_NAME, (folder or Path.cwd()) / FILE_NAME)
+        boards: dict[str, NamedBoard] = {}
+        for file in files:
+            boards |= _read(file) if file.is_file() else {}
+        return cls(boards)
+
+    def of_device(self, device: str) -> list[NamedBoard]:
+        """The boards of one kind, in the order in which they were written."""
+        return [board for board in self.boards.values() if board.device == device]
+
+    def get(self, name: str) -> NamedBoard:
+        """One board by name.
+
+        Raises:
+            ConfigError: There is none of that name; the hint lists those there are.
+        """
+        if name not in self.boards:
+            known = ", ".join([*RESERVED, *self.boards])
+            raise ConfigError(f"unknown board {name!r}", hint=f"known: {known}; or ssh://user@host:port")
+        return self.boards[name]
+
+
+def add(board: NamedBoard, file: Path | None = None) -> Path:
+    """Append a board to a file, by default the user's; returns the file.
+
+    Raises:
+        ConfigError: The name is taken or not one, or the address makes no sense.
+    """
+    file = file or places.home() / FILE_NAME
+    _check(board, str(file))
+    if file.is_file() and board.name in _read(file):
+        raise ConfigError(
+            f"{file} has a board {board.name!r} already", hint="edit the file, or choose another name"
+        )
+    fields = {"device": board.device, "url": board.url, "python": board.python, "identity": board.identity}
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
+    before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.is_file() else ""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as part:
+        part.write(before + "\n".join([f'[board."{board.name}"]', *lines]) + "\n")
+        part.flush()
+        os.fsync(part.fileno())
+    Path(part.name).replace(file)
+    return file
+
+
+def _read(file: Path) -> dict[str, NamedBoard]:
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+    boards = raw.pop("board", {})
+    if raw or not isinstance(boards, dict):
+        raise ConfigError(f"{file} holds nothing but [board.NAME] tables")
+    return {name: _entry(name, fields, file) for name, fields in boards.items()}
+
+
+def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
+    keys = {"device", "url", "python", "identity"}
+    if not isinstance(fields, dict) or not {"device", "url"} <= set(fields) <= keys:
+        raise ConfigError(f"{file}: board {name!r} needs device and url, and may have python and identity")
+    if wrong := sorted(key for key, value in fields.items() if not isinstance(value, str)):
+        raise ConfigError(f"{file}: board {name!r}: {wrong[0]} must be text")
+    board = NamedBoard(name, source=file, **fields)
+    _check(board, str(file))
+    return board
+
+
+def _check(board: NamedBoard, where: str) -> None:
+    if board.name in RESERVED or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", board.name):
+        raise ConfigError(f"{where}: {board.name!r} cannot be the name of a board")
+    board.address  # noqa: B018 - raises where it makes no sense

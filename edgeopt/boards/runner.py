@@ -1,0 +1,204 @@
+"""A physical board: the `Board` that measures through the on-board runner, over any transport."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeopt.boards import answers
+from edgeopt.boards import feeds as feeds_files
+from edgeopt.boards.board import BoardFacts, Feeds
+from edgeopt.boards.dialogue import GRACE_S, Dialogue
+from edgeopt.boards.facts import facts, is_this_machine
+from edgeopt.boards.transports import Transport
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.digest import file_digest
+from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.measurement import Protocol as MeasuringProtocol
+from edgeopt.core.quantity import Provenance
+from edgeopt.runtimes.onnxruntime import INSTALL, runner_options
+
+HELLO_DEADLINE_S = 120.0
+REQUEST_DEADLINE_S = 600.0
+
+
+class RunnerBoard:
+    """A board that answers through a transport.
+
+    It connects when it is made. A connection that is lost raises `ConnectError`; the next request connects
+    again, and refuses if another board, kernel or runtime answers then.
+
+    Raises:
+        ConnectError: The board is unreachable, or its Python does not have the runtime.
+    """
+
+    provenance: Provenance = "measured"
+    facts: BoardFacts
+    is_this_machine: bool
+
+    def __init__(
+        self,
+        name: str,
+        device: str,
+        open_transport: Callable[[], Transport],
+        ceiling_ms: Callable[[Artifact], float | None] = lambda _: None,
+    ) -> None:
+        """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak; None if unknown."""
+        self.name, self.device = name, device
+        self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
+        self._transport: Transport | None = None
+        self._dialogue: Dialogue | None = None
+        hello = self._connect()
+        self.facts, self.is_this_machine = facts(hello), is_this_machine(hello)
+
+    def measure(
+        self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
+    ) -> list[Measurement | CandidateFailed]:
+        """See `Board.measure`."""
+        with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "feeds.npz")
+            names = feeds_files.write(path, [feeds])
+            sha256 = self._store([(artifact.path, artifact.sha256) for artifact in artifacts], path)
+            answer = dialogue.ask(
+                "measure",
+                protocol.deadline_s,
+                patience_s=protocol.deadline_s * protocol.processes * len(artifacts) + GRACE_S,
+                jobs=[_job(artifact, sha256, names) for artifact in artifacts],
+                protocol={
+                    "processes": protocol.processes,
+                    "min_runs": protocol.min_runs,
+                    "window_s": protocol.window_s,
+                    "slice_s": protocol.slice_s,
+                    "stop_ratio": protocol.stop_ratio,
+                },
+            )
+        results = answers.measurements(answer, protocol, self.facts.cores)
+        return [
+            self._with_roofline(result, artifact) for result, artifact in zip(results, artifacts, strict=True)
+        ]
+
+    def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
+        """See `Board.profile`.
+
+        Raises:
+            CandidateFailed: The artifact cannot be run.
+        """
+        with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "feeds.npz")
+            names = feeds_files.write(path, [feeds])
+            sha256 = self._store([(artifact.path, artifact.sha256)], path)
+            times = dialogue.ask("profile", REQUEST_DEADLINE_S, job=_job(artifact, sha256, names), runs=runs)
+        return {str(node): float(time_ms) for node, time_ms in times.items()}
+
+    def infer(self, artifact: Artifact, samples: Iterable[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
+        """See `Board.infer`.
+
+        Raises:
+            CandidateFailed: The artifact cannot be run.
+        """
+        for group in feeds_files.chunks(samples):
+            with tempfile.TemporaryDirectory() as folder:
+                asked, answered = Path(folder, "samples.npz"), Path(folder, "outputs.npz")
+                names = feeds_files.write(asked, group)
+                with self._reachable() as dialogue:
+                    sha256 = self._store([(artifact.path, artifact.sha256)], asked)
+                    result = dialogue.ask("infer", REQUEST_DEADLINE_S, job=_job(artifact, sha256, names))
+                    if self._transport:
+                        self._transport.get(result["sha256"], answered)
+                yield from feeds_files.read(answered)
+
+    def clean(self, limit_bytes: int = 0) -> int:
+        """Remove the files used longest ago until the rest fits; returns how many went."""
+        with self._reachable() as dialogue:
+            return int(dialogue.ask("clean", REQUEST_DEADLINE_S, limit_bytes=limit_bytes)["removed"])
+
+    def close(self) -> None:
+        if self._dialogue:
+            self._dialogue.close()
+        if self._transport:
+            self._transport.close()
+        self._dialogue = self._transport = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connect(self) -> dict[str, Any]:
+        try:
+            self._transport = self._open_transport()
+            self._dialogue = Dialogue(self._transport.start_runner(), self.name)
+            hello: dict[str, Any] = self._dialogue.ask("hello", HELLO_DEADLINE_S)
+            if reason := hello["runtime"].get("error"):
+                raise ConnectError(
+                    f"{self.name}: its Python cannot import onnxruntime: {reason}",
+                    hint=f"run on the board: {hello['executable']} -m pip install '{INSTALL}'; "
+                    "or name another Python with ?python=/path",
+                )
+            self._dialogue.ask("clean", REQUEST_DEADLINE_S)
+        except BaseException:
+            self.close()
+            raise
+        return hello
+
+    @contextlib.contextmanager
+    def _reachable(self) -> Iterator[Dialogue]:
+        """A conversation, renewed if the last one broke; whatever breaks this one ends it."""
+        if self._dialogue is None:
+            now = facts(self._connect())
+            if now.epoch != self.facts.epoch:
+                self.close()
+                raise BoardError(
+                    f"{self.name} is not the board that it was: its kernel, runtime or hardware has changed",
+                    hint="repeat the command: its references are measured again",
+                )
+        if self._dialogue is None:
+            raise ConnectError(f"{self.name} is closed")
+        try:
+            yield self._dialogue
+        except CandidateFailed:
+            raise
+        except BaseException:  # also Ctrl-C: an answer may still be on its way, and belongs to nobody
+            self.close()
+            raise
+
+    def _store(self, artifacts: Sequence[tuple[Path, str]], feeds: Path) -> str:
+        """Put what the board lacks; returns the name of the feeds there."""
+        if self._transport is None or self._dialogue is None:
+            raise ConnectError(f"{self.name} is closed")
+        wanted = {sha256: path for path, sha256 in artifacts} | {(sha256 := file_digest(feeds)): feeds}
+        present = self._dialogue.ask("stat", REQUEST_DEADLINE_S, objects=list(wanted))
+        for name in wanted.keys() - set(present):
+            if not wanted[name].is_file():
+                raise ConfigError(f"{wanted[name]} is missing")
+            self._transport.put(wanted[name], name)
+        return sha256
+
+    def _with_roofline(
+        self, result: Measurement | CandidateFailed, artifact: Artifact
+    ) -> Measurement | CandidateFailed:
+        if isinstance(result, CandidateFailed):
+            return result
+        ceiling_ms = self._ceiling_ms(artifact)
+        return (
+            replace(result, roofline_fraction=min(1.0, ceiling_ms / result.p50_ms)) if ceiling_ms else result
+        )
+
+
+def _job(artifact: Artifact, feeds: str, names: list[str]) -> dict[str, object]:
+    if artifact.runtime != "onnxruntime":
+        raise ConfigError(f"the on-board runner cannot run {artifact.runtime} models")
+    options = runner_options(artifact.session_options)
+    return {"model": artifact.sha256, "feeds": feeds, "names": names, "options": options}

@@ -1,0 +1,213 @@
+"""A board over SSH: files and commands need nothing there but a POSIX shell and coreutils (or busybox)."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from edgeopt.boards.address import Address
+from edgeopt.boards.hostkeys import HostKey
+from edgeopt.boards.transports import FOLDER, CommandResult
+from edgeopt.boards.transports._ssh_config import route
+from edgeopt.boards.transports._ssh_connection import ANSWER_TIMEOUT_S, Connection, offered
+from edgeopt.core.digest import CHUNK_BYTES, file_digest
+from edgeopt.core.errors import CommandError, ConfigError, ConnectError
+from edgeopt.resources import resource
+
+EXAMPLES = (
+    "ssh://pi@raspberrypi.local",
+    "ssh://pi@10.0.0.7:2222?python=/home/pi/venv/bin/python&identity=/home/me/.ssh/board",
+)
+STALL_LIMIT_S = 60.0
+"""A transfer that moves nothing for so long has failed."""
+
+
+def connect(address: Address) -> SshTransport:
+    """Log in.
+
+    Raises:
+        ConnectError: Unreachable, host key not trusted, or no key accepted.
+        ConfigError: The address or the SSH configuration makes no sense.
+    """
+    return SshTransport(Connection(_route(address)), address)
+
+
+def offered_keys(address: Address) -> tuple[str, list[HostKey]]:
+    """How known_hosts names the board, and the host keys that it offers.
+
+    Raises:
+        ConnectError: It cannot be reached.
+    """
+    hops = _route(address)
+    return hops[-1].key_name, offered(hops)
+
+
+def _route(address: Address) -> Any:
+    if not address.host:
+        raise ConfigError("ssh:// needs a host", hint="ssh://user@host:port")
+    return route(address)
+
+
+class SshTransport:
+    """Implements `Transport` over one SSH connection."""
+
+    def __init__(self, connection: Connection, address: Address) -> None:
+        self._connection, self._address = connection, address
+        self._name = str(address)
+
+    def start_runner(self) -> SshChannel:
+        script = resource("firmware_scripts/edgeopt_runner.py")
+        sha256 = file_digest(script)
+        self._upload(script, "runner", sha256)
+        python = shlex.quote(self._address.python or "python3")
+        command = f'exec env ORT_DISABLE_TELEMETRY=1 {python} "$F/runner/{sha256}" "$F"'
+        return SshChannel(self._execute(command), self._name)
+
+    def put(self, source: Path, sha256: str) -> None:
+        self._upload(source, "objects", sha256)
+
+    def get(self, sha256: str, target: Path) -> None:
+        channel = self._execute(f'exec cat "$F/objects/{sha256}"')
+        with target.open("wb") as stream:
+            while data := self._received(channel):
+                stream.write(data)
+        if file_digest(target) != sha256:
+            raise CommandError(f"{self._name} does not have {sha256[:12]}, or it arrived damaged")
+
+    def run(self, command: str, timeout_s: float = 30.0) -> CommandResult:
+        return self._finished(self._execute(command), time.monotonic() + timeout_s)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _upload(self, source: Path, folder: str, sha256: str) -> None:
+        """Continue a broken transfer where it stopped; begin again once if the result is damaged."""
+        name = shlex.quote(sha256)
+        enter = f'umask 077; mkdir -p "$F/{folder}" && cd "$F/{folder}"'
+        for _ in range(2):
+            found = self._must(
+                f"{enter} && if [ -f {name} ]; then sha256sum {name} | cut -c1-64; else echo none; fi && "
+                f"if [ -f {name}.part ]; then wc -c < {name}.part; else echo 0; fi"
+            ).split()
+            if found[0] == sha256:
+                return
+            self._append(source, int(found[1]), enter, f"{name}.part")
+            verdict = self._must(
+                f"{enter} && if [ $(sha256sum {name}.part | cut -c1-64) = {name} ]; "
+                f"then mv -f {name}.part {name} && echo whole; else rm -f {name}.part; echo damaged; fi"
+            )
+            if verdict.strip() == "whole":
+                return
+        raise CommandError(f"{source.name} arrived damaged on {self._name} twice", hint="check its storage")
+
+    def _append(self, source: Path, offset: int, enter: str, part: str) -> None:
+        channel = self._execute(f"{enter} && exec cat >> {part}")
+        channel.settimeout(STALL_LIMIT_S)
+        # An error here only says that the other side has closed its end: its exit status says why.
+        with contextlib.suppress(OSError), source.open("rb") as stream:
+            stream.seek(offset)
+            while data := stream.read(CHUNK_BYTES):
+                channel.sendall(data)
+            channel.shutdown_write()
+        result = self._finished(channel, time.monotonic() + STALL_LIMIT_S)
+        if result.status:
+            self.run(f"{enter} && rm -f {part}")  # a full disk needs the room
+            raise CommandError(f"{self._name} cannot store {source.name}: {_last_line(result.stderr)}")
+
+    def _must(self, command: str) -> str:
+        result = self.run(command, STALL_LIMIT_S)
+        if result.status:
+            raise CommandError(f"{self._name}: {_last_line(result.stderr) or f'status {result.status}'}")
+        return result.stdout
+
+    def _execute(self, command: str) -> paramiko.Channel:
+        script = f'F="$HOME/{FOLDER}"; {command}'
+        try:
+            channel = self._connection.transport.open_session(timeout=ANSWER_TIMEOUT_S)
+            channel.exec_command(f"exec /bin/sh -c {shlex.quote(script)}")
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ConnectError(f"lost the connection to {self._name}: {error}") from error
+        return channel
+
+    def _received(self, channel: paramiko.Channel) -> bytes:
+        channel.settimeout(STALL_LIMIT_S)
+        try:
+            data = bytes(channel.recv(CHUNK_BYTES))
+        except OSError as error:
+            raise ConnectError(f"{self._name} has been silent for {STALL_LIMIT_S:g} s") from error
+        if not data:
+            self._finished(channel, time.monotonic() + STALL_LIMIT_S)
+        return data
+
+    def _finished(self, channel: paramiko.Channel, deadline: float) -> CommandResult:
+        """Wait for the end of a command, reading both of its outputs so that neither blocks it."""
+        parts: dict[str, list[bytes]] = {"out": [], "err": []}
+        try:
+            while True:
+                channel.settimeout(max(0.01, min(0.2, deadline - time.monotonic())))
+                while channel.recv_stderr_ready():
+                    parts["err"].append(channel.recv_stderr(CHUNK_BYTES))
+                try:
+                    data = channel.recv(CHUNK_BYTES)
+                except TimeoutError:
+                    if time.monotonic() > deadline:
+                        raise CommandError(f"a command on {self._name} took too long") from None
+                    continue
+                parts["out"].append(data)
+                if not data:
+                    break
+            while data := channel.recv_stderr(CHUNK_BYTES):
+                parts["err"].append(data)
+            ended = channel.status_event.wait(max(0.01, deadline - time.monotonic()))
+            status = channel.exit_status
+        finally:
+            channel.close()
+        if not ended or status < 0:
+            raise ConnectError(f"lost the connection to {self._name}")
+        return CommandResult(status, *(b"".join(p).decode(errors="replace") for p in parts.values()))
+
+
+class SshChannel:
+    """Implements `Channel` over an SSH channel."""
+
+    def __init__(self, channel: paramiko.Channel, name: str) -> None:
+        self._channel, self._name, self._errors = channel, name, b""
+
+    def send(self, data: bytes) -> None:
+        self._channel.settimeout(STALL_LIMIT_S)
+        try:
+            self._channel.sendall(data)
+        except OSError as error:
+            raise ConnectError(f"lost the connection to {self._name}") from error
+
+    def receive(self, timeout_s: float) -> bytes:
+        self._drain()
+        self._channel.settimeout(timeout_s)
+        try:
+            return bytes(self._channel.recv(CHUNK_BYTES))
+        except TimeoutError as error:
+            raise ConnectError(f"{self._name} has been silent for {timeout_s:g} s") from error
+
+    def last_words(self) -> str:
+        self._channel.settimeout(ANSWER_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            while data := self._channel.recv_stderr(CHUNK_BYTES):
+                self._errors = (self._errors + data)[-4096:]
+        return _last_line(self._errors.decode(errors="replace"))
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _drain(self) -> None:
+        while self._channel.recv_stderr_ready():
+            self._errors = (self._errors + self._channel.recv_stderr(CHUNK_BYTES))[-4096:]
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
