@@ -119,10 +119,9 @@ class Measurement:
     @classmethod
     def from_json(cls, fields: dict[str, Any], latencies_ms: tuple[float, ...] = ()) -> Measurement:
         """The inverse of `to_json`."""
-        known = dict(fields) | {
-            "process_p50_ms": tuple(fields["process_p50_ms"]),
-            "latencies_ms": latencies_ms,
-        }
+        # JSON knows lists only; equal measurements must stay equal.
+        known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        known["latencies_ms"] = latencies_ms
         for name in ("latency", "energy_mj", "power_w"):
             known[name] = Quantity(**known[name]) if known[name] else None
         return cls(**known)

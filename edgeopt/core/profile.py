@@ -56,6 +56,9 @@ class DeviceProfile:
         title = raw.pop("title", None)
         if not isinstance(title, str):
             raise ConfigError(f"{path}: no title")
+        for section, body in raw.items():
+            if not isinstance(body, dict):
+                raise ConfigError(f"{path}: {section} is not a section")
         facts = {
             section: {n: _fact(path, section, n, f) for n, f in body.items()} for section, body in raw.items()
         }
