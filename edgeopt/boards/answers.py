@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -16,6 +17,9 @@ from edgeopt.core.quantity import Quantity
 LIVE_BITS, STICKY_BITS = 0xF, 0xF0000
 """Of `get_throttled`: what holds now, and what has held since boot."""
 
+P95_SAMPLES = 130
+"""So many bound a 95th percentile with 99 % confidence."""
+
 
 def failure(error: Mapping[str, str]) -> CandidateFailed:
     """Why a model could not be measured."""
@@ -27,7 +31,12 @@ def failure(error: Mapping[str, str]) -> CandidateFailed:
         "run": "cannot be run on the board",
     }
     reason = reasons.get(error["kind"], error["kind"])
-    return CandidateFailed(reason if error["kind"] == "deadline" else f"{reason}: {error['message']}")
+    if error["kind"] == "deadline":
+        return CandidateFailed(reason)
+    # Of a runtime's message, what it says: not its class, its code, or where the file is on the board.
+    said = re.sub(r"^\w+: (\[ONNXRuntimeError\] : \d+ : \w+ : )?", "", error["message"])
+    said = re.sub(r"(Load model )?from /\S+/objects/[0-9a-f]{64} failed: ?", "", said)
+    return CandidateFailed(f"{reason}: {said}")
 
 
 def measurements(
@@ -63,6 +72,8 @@ def _measurement(
         latency=Quantity(p50, "ms", low, high, "measured", "clock"),
         latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
         process_p50_ms=tuple(statistics.median(process["latencies_ms"]) for process in processes),
+        process_p95_ms=_p95s(processes),
+        process_cold_start_ms=tuple(process["cold_start_ms"] for process in processes),
         cold_start_ms=statistics.median(process["cold_start_ms"] for process in processes),
         load_ms=statistics.median(process["load_ms"] for process in processes),
         first_inference_ms=statistics.median(process["first_inference_ms"] for process in processes),
@@ -76,6 +87,16 @@ def _measurement(
         control_ratio=1.0 if model is control else _control_ratio(model, control),
         stopped_early=model["stopped_early"],
         protocol=protocol.name,
+    )
+
+
+def _p95s(processes: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """The 95th percentile of each process; none unless every process supports it."""
+    if any(len(process["latencies_ms"]) < P95_SAMPLES for process in processes):
+        return ()
+    return tuple(
+        sorted(process["latencies_ms"])[round(0.95 * (len(process["latencies_ms"]) - 1))]
+        for process in processes
     )
 
 

@@ -1,0 +1,99 @@
+"""What every transport must do: run these checks on a new one against a real board.
+
+    @pytest.mark.parametrize("check", transports.CHECKS)
+    def test_my_transport(check, tmp_path):
+        with contextlib.closing(my_transport.connect(address)) as transport:
+            check(transport, tmp_path)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from edgeopt.boards.address import Address
+from edgeopt.boards.transports import Transport
+from edgeopt.core import plugins
+from edgeopt.core.digest import file_digest
+from edgeopt.core.errors import CommandError
+
+
+def check_examples(scheme: str) -> None:
+    """Its `EXAMPLES` are addresses of its own scheme."""
+    examples = plugins.load("transports", scheme).EXAMPLES
+    _expect(bool(examples), "a transport shows at least one address")
+    for example in examples:
+        _expect(Address.parse(example).scheme == scheme, f"{example} is not a {scheme} address")
+
+
+def check_commands(transport: Transport, folder: Path) -> None:
+    """Both outputs, the exit status, and shell syntax pass through; much output does not block."""
+    del folder
+    result = transport.run("echo out; echo \"it's\" >&2; exit 3")
+    _expect((result.status, result.stdout, result.stderr) == (3, "out\n", "it's\n"), f"{result}")
+    long = transport.run("head -c 3000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2")
+    _expect(len(long.stdout) == len(long.stderr) == 3_000_000, "output was lost")
+
+
+def check_slow_command(transport: Transport, folder: Path) -> None:
+    """A command that takes too long is a `CommandError`, and the transport goes on."""
+    del folder
+    try:
+        transport.run("sleep 60", timeout_s=0.3)
+    except CommandError:
+        pass
+    else:
+        raise AssertionError("a command outlived its timeout")
+    _expect(transport.run("echo still").stdout == "still\n", "the transport did not survive a timeout")
+
+
+def check_round_trip(transport: Transport, folder: Path) -> None:
+    """A file arrives whole, is not sent twice, and comes back whole."""
+    source, back = folder / "source", folder / "back"
+    source.write_bytes(os.urandom(3 << 20))
+    sha256 = file_digest(source)
+    transport.put(source, sha256)
+    source.unlink()
+    transport.put(source, sha256)
+    transport.get(sha256, back)
+    _expect(file_digest(back) == sha256, "the file came back changed")
+
+
+def check_missing_object(transport: Transport, folder: Path) -> None:
+    """What the board does not have is a `CommandError`."""
+    try:
+        transport.get("0" * 64, folder / "back")
+    except CommandError:
+        return
+    raise AssertionError("an object that does not exist was fetched")
+
+
+def check_runner(transport: Transport, folder: Path) -> None:
+    """The on-board runner starts, answers requests, and ends with its channel."""
+    del folder
+    channel = transport.start_runner()
+    try:
+        channel.send(json.dumps({"version": 1, "id": 5, "op": "stat", "objects": []}).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            data = channel.receive(30.0)
+            _expect(bool(data), f"the runner ended: {channel.last_words()}")
+            answer += data
+        _expect(json.loads(answer) == {"version": 1, "id": 5, "ok": []}, answer.decode())
+    finally:
+        channel.close()
+
+
+CHECKS = (
+    check_commands,
+    check_slow_command,
+    check_round_trip,
+    check_missing_object,
+    check_runner,
+)
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
