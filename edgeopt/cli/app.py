@@ -1,0 +1,54 @@
+"""The command line's tree. Command modules import their work inside the function, so that help is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgeopt import __version__
+from edgeopt.cli import boards, data, devices, doctor, init, measure, optimize, report, rewrites, study
+
+app = typer.Typer(
+    name="edgeopt",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="[bold]Start here[/bold]\n\n"
+    "[cyan]$ edgeopt optimize --device local[/cyan]            the bundled example, on this machine\n\n"
+    "[cyan]$ edgeopt init model.onnx[/cyan]                    write edgeopt.toml for your model\n\n"
+    "[cyan]$ edgeopt optimize --device rpi4 --data d.npz[/cyan]  and search",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"edgeopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def edgeopt(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (also EDGEOPT_DEBUG=1).")
+    ] = False,
+) -> None:
+    """Make neural networks fast, small and cool on Raspberry-Pi-class boards, measured on the board."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command("optimize", epilog=optimize.EPILOG)(optimize.optimize)
+app.command("measure", epilog=measure.EPILOG)(measure.measure)
+app.add_typer(study.app, name="study")
+app.command("report", epilog=report.EPILOG)(report.report)
+app.add_typer(devices.app, name="devices")
+app.add_typer(boards.app, name="boards")
+app.add_typer(data.app, name="data")
+app.add_typer(rewrites.app, name="rewrites")
+app.command("init", epilog=init.EPILOG)(init.init)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -1,0 +1,80 @@
+"""Every way a command can end badly, as a kind, a message, a hint and an exit code."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from edgeopt.core.errors import EdgeoptError
+
+# Typer raises click's errors, from its own copy of click or from the installed one.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+COMMAND_LINE_ERROR: type[Exception] = USAGE_ERROR.__bases__[0]
+
+MAX_LINES = 8
+MAX_CHARACTERS = 2000
+
+_HOST = {
+    errno.ENOSPC: ("no space left on the disk", "free some space and repeat the command: it resumes"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and repeat the command: it resumes"),
+    errno.EACCES: ("permission denied", "check who owns it, or choose another folder with -o"),
+    errno.EPERM: ("permission denied", "check who owns it, or choose another folder with -o"),
+    errno.EROFS: ("the disk is read-only", "choose another folder with -o"),
+    errno.ENOENT: ("no such file or folder", None),
+    errno.ENOTDIR: ("not a folder", None),
+    errno.EISDIR: ("a folder, not a file", None),
+    errno.EMFILE: ("too many open files", "raise the limit with ulimit -n"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a command failed."""
+
+    kind: str
+    message: str
+    hint: str | None
+    exit_code: int
+
+    def document(self) -> dict[str, Any]:
+        """The JSON answer of a failed command."""
+        return {"error": {"kind": self.kind, "message": self.message, "hint": self.hint}}
+
+    def lines(self) -> str:
+        """`error: …` and `hint: …`, few enough to be read."""
+        text = _short(f"error: {self.message}")
+        return text + (f"\n{_short(f'hint: {self.hint}')}" if self.hint else "")
+
+
+def failure(error: BaseException) -> Failure:
+    """Say what an exception means to the user."""
+    if isinstance(error, EdgeoptError):
+        return Failure(error.kind, error.message, error.hint, error.exit_code)
+    if isinstance(error, COMMAND_LINE_ERROR):
+        return _usage(error)
+    if isinstance(error, OSError) and error.errno in _HOST:
+        what, hint = _HOST[error.errno]
+        where = f": {error.filename}" if error.filename else ""
+        return Failure("host", f"{what}{where}", hint, 1)
+    if isinstance(error, MemoryError):
+        return Failure("host", "this machine ran out of memory", "close other programs or use less data", 1)
+    cause = " ".join(str(error).split())[:300]
+    what = f"internal error: {type(error).__name__}{': ' if cause else ''}{cause}"
+    return Failure("internal", what, "this is a bug in edgeopt; run with --debug for the traceback", 1)
+
+
+def _usage(error: Exception) -> Failure:
+    format_message = getattr(error, "format_message", error.__str__)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "edgeopt"
+    message = " ".join(str(format_message()).split()).rstrip(".")
+    message = message[:1].lower() + message[1:]
+    return Failure("usage", message, f"see {command} --help", getattr(error, "exit_code", 2))
+
+
+def _short(text: str) -> str:
+    lines = text[:MAX_CHARACTERS].strip().splitlines()
+    return "\n".join(lines[:MAX_LINES] + (["…"] if len(lines) > MAX_LINES else []))

@@ -1,0 +1,104 @@
+"""Options that several commands share, with their help and completion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgeopt.cli import names
+
+EffortName = Literal["quick", "normal", "thorough"]
+ProvenanceName = Literal["measured", "emulated"]
+
+MODEL, DATA, GOAL, SEARCH, BOARD, OUTPUT = (
+    "Model", "Data", "Goal and limits", "Search", "Board", "Output",
+)  # fmt: skip
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help. Typer starts a new line at each empty one."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]$ {line}[/cyan]" for line in lines)])
+
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="NAME", help="Kind of board: see [cyan]edgeopt devices list[/cyan].",
+        autocompletion=names.complete_device, rich_help_panel=BOARD,
+    ),
+]  # fmt: skip
+Board = Annotated[
+    str | None,
+    typer.Option(
+        "--board", metavar="NAME|local|predicted|ssh://user@host:port",
+        help="Which unit to measure on. Left out: a configured board of the device, else a prediction.",
+        autocompletion=names.complete_board, rich_help_panel=BOARD,
+    ),
+]  # fmt: skip
+Require = Annotated[
+    ProvenanceName | None,
+    typer.Option("--require", help="Refuse figures that are weaker than this.", rich_help_panel=BOARD),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait", metavar="TIME", rich_help_panel=BOARD,
+        help="How long an unreachable board pauses the study. [dim]\\[default: 10m][/dim]",
+    ),
+]  # fmt: skip
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="FILE|FOLDER|module:function", rich_help_panel=DATA,
+        help="Real inputs: an .npz, a folder of images or WAV files, or a Python function.",
+    ),
+]  # fmt: skip
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", metavar="NAME|module:function", rich_help_panel=DATA,
+        help="top1, f1, auc, spearman, cosine, agreement, mse, mae, or your own function.",
+    ),
+]  # fmt: skip
+Shape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="NAME=1,3,224,224", rich_help_panel=MODEL,
+        help="Shape of an input that the model leaves open. Repeat for others.",
+    ),
+]  # fmt: skip
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fixed", metavar="NAME=VALUE|zeros", rich_help_panel=MODEL,
+        help="Value of an input that is not in the data. Repeat for others.",
+    ),
+]  # fmt: skip
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", min=1, help="Samples per inference. [dim]\\[default: 1][/dim]", rich_help_panel=MODEL
+    ),
+]
+Effort = Annotated[
+    EffortName | None,
+    typer.Option(
+        "--effort", help="How long each candidate is measured. [dim]\\[default: normal][/dim]",
+        rich_help_panel=BOARD,
+    ),
+]  # fmt: skip
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Fix the number of threads.", rich_help_panel=BOARD),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of everything random. [dim]\\[default: 0][/dim]")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=OUTPUT)
+]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The folder that edgeopt optimize wrote.", show_default=False)
+]

@@ -1,0 +1,256 @@
+"""Flags and project file together, and what they mean. Flags win."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from edgeopt.cli import names
+from edgeopt.core.errors import ConfigError
+from edgeopt.core.measurement import Conditions
+from edgeopt.core.objective import OBJECTIVES, Limits, MaxDrop, Objective
+from edgeopt.options import (
+    EFFORTS,
+    BoardOptions,
+    Budget,
+    DataOptions,
+    OptimizeOptions,
+    is_fixed_value,
+    parse_duration_s,
+    parse_fixed,
+    parse_shape,
+    parse_size_bytes,
+)
+from edgeopt.project import FILE_NAME, Project, source
+
+EXAMPLE = "examples/cnn"
+LATER = "not in this version of edgeopt"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Values by section and key of the project file, flags already on top."""
+
+    values: Mapping[tuple[str, str], Any]
+    project: Project | None = None
+    is_example: bool = False
+
+    def get(self, section: str, key: str, default: Any = None) -> Any:
+        """The value; `default` where neither a flag nor the file says it."""
+        return self.values.get((section, key), default)
+
+
+def settings(flags: Mapping[tuple[str, str], Any], *, example: bool = False) -> Settings:
+    """Lay flags over the project file of the working folder.
+
+    Args:
+        flags: None and empty lists are flags that were not given.
+        example: Use the bundled example where neither says which model.
+
+    Raises:
+        ConfigError: A flag or the file cannot be understood.
+    """
+    here = Path.cwd()
+    given = {key: value for key, value in flags.items() if not _is_left_out(value)}
+    for key in [("data", "path"), ("data", "calibration"), ("data", "confirm")]:
+        if key in given:
+            given[key] = source(given[key], here)
+    for key in [("model", "path"), ("search", "output")]:
+        if key in given:
+            given[key] = str((here / Path(given[key]).expanduser()).absolute())
+    project = Project.find(here)
+    is_example = example and project is None and ("model", "path") not in given
+    if is_example:
+        from edgeopt.resources import resource
+
+        project = Project.read(resource(EXAMPLE) / FILE_NAME)
+    merged = dict(project.values) if project else {}
+    for key, parse in ((("model", "shape"), parse_shape), (("model", "fixed"), parse_fixed)):
+        if key in given:
+            given[key] = merged.get(key, {}) | dict(parse(text) for text in given[key])
+    return Settings(merged | given, project, is_example)
+
+
+def model_path(said: Settings) -> Path:
+    """The model.
+
+    Raises:
+        ConfigError: None was named, or there is no such file.
+    """
+    text = said.get("model", "path")
+    if text is None:
+        where = (
+            f"{said.project.path} has no path in [model]" if said.project else "and there is no edgeopt.toml"
+        )
+        raise ConfigError(f"no model was named, {where}", hint="edgeopt optimize MODEL --device NAME")
+    return existing(Path(text))
+
+
+def existing(path: Path) -> Path:
+    """The absolute path of a file that is there.
+
+    Raises:
+        ConfigError: It is not, or it is a folder.
+    """
+    if not path.exists():
+        raise ConfigError(f"no such file: {path}")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder, a model is a file", hint="name the .onnx file in it")
+    return path.absolute()
+
+
+def data_options(said: Settings) -> DataOptions:
+    """Where real inputs come from.
+
+    Raises:
+        ConfigError: A shape or fixed value that is none.
+    """
+    search = said.get("data", "path")
+    for part in ("calibration", "confirm", "metric"):
+        if said.get("data", part) and search is None:
+            raise ConfigError(
+                f"--{part} needs --data", hint="--data names the inputs that the search may see"
+            )
+    return DataOptions(
+        search=search,
+        calibration=said.get("data", "calibration"),
+        confirm=said.get("data", "confirm"),
+        metric=said.get("data", "metric"),
+        preprocess=said.get("data", "preprocess", {}),
+        fixed={name: _fixed(name, value) for name, value in said.get("model", "fixed", {}).items()},
+        shapes={name: _shape(name, sizes) for name, sizes in said.get("model", "shape", {}).items()},
+        batch=said.get("model", "batch", 1),
+        batch_axis=said.get("model", "batch_axis"),
+        state=said.get("model", "state", {}),
+        base=said.project.path.parent if said.project else Path.cwd(),
+    )
+
+
+def board_options(said: Settings) -> BoardOptions:
+    """Where to measure.
+
+    Raises:
+        ConfigError: Neither a device nor a board was named, or an unknown device.
+    """
+    device, board = said.get("board", "device"), said.get("board", "board")
+    if device is None:
+        device = _device_of(board)
+    if not device.endswith(".toml"):
+        names.known("device", device, names.devices())
+    return BoardOptions(
+        device=device,
+        board=board,
+        require=_choice("--require", said.get("board", "require"), ("measured", "emulated")),
+        wait_s=parse_duration_s(said.get("board", "wait", "10m"), "--wait"),
+    )
+
+
+def objective(said: Settings) -> Objective:
+    """What is asked for.
+
+    Raises:
+        ConfigError: An unknown figure or condition, or a limit that is no number above 0.
+    """
+    conditions = _choice("--conditions", said.get("objective", "conditions", "bench"), get_args(Conditions))
+    if conditions != "bench":
+        raise ConfigError(f"--conditions {conditions} is {LATER}", hint="leave it out: bench is measured")
+    limits = Limits(
+        max_latency_ms=_positive("--max-latency", said.get("objective", "max_latency")),
+        max_p95_ms=_positive("--max-p95", said.get("objective", "max_p95")),
+        max_memory_bytes=_size("--max-memory", said.get("objective", "max_memory")),
+        max_size_bytes=_size("--max-size", said.get("objective", "max_size")),
+        max_power_w=_positive("--max-power", said.get("objective", "max_power")),
+    )
+    return Objective(
+        name=_choice("--objective", said.get("objective", "name", "latency"), OBJECTIVES),
+        max_drop=MaxDrop.parse(str(said.get("data", "max_drop", "1%"))),
+        limits=limits,
+        conditions=conditions,
+    )
+
+
+def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOptions:
+    """All of `edgeopt optimize`.
+
+    Raises:
+        ConfigError: Anything that cannot be understood, or that this version does not do.
+    """
+    model, board = model_path(said), board_options(said)
+    runtime = _choice(
+        "--runtime", said.get("search", "runtime", "onnxruntime"), ("onnxruntime", "litert", "auto")
+    )
+    if runtime != "onnxruntime":
+        raise ConfigError(f"--runtime {runtime} is {LATER}", hint="leave it out: onnxruntime is used")
+    asked = objective(said)
+    allow_modelled_energy = bool(said.get("objective", "allow_modelled_energy", False))
+    folder = f"{model.stem}-{Path(board.device).stem}"
+    output = said.get("search", "output") or Path.cwd() / "edgeopt-out" / folder
+    return OptimizeOptions(
+        model=model,
+        output=Path(output),
+        board=board,
+        data=data_options(said),
+        objective=asked,
+        budget=Budget.parse(str(said.get("search", "budget", "30m"))),
+        effort=_choice("--effort", said.get("search", "effort", "normal"), EFFORTS),
+        sampler=names.known("sampler", said.get("search", "sampler", "ppo"), names.samplers()),
+        threads=said.get("search", "threads"),
+        seed=said.get("search", "seed", 0),
+        fresh=fresh,
+        allow_unverified=bool(said.get("search", "allow_unverified", False)),
+        allow_modelled_energy=allow_modelled_energy,
+        is_example=said.is_example,
+        project=said.project.path if said.project else None,
+        command=command,
+    )
+
+
+def _device_of(board: str | None) -> str:
+    """The device that a board's name says: this machine, or what `boards.toml` says of it."""
+    if board == "local":
+        return "local"
+    if board is not None and board not in names.FIXED_BOARDS and "://" not in board:
+        from edgeopt.boards.inventory import Inventory
+
+        return Inventory.load().get(board).device
+    raise ConfigError(
+        "which kind of board is it for?",
+        hint=f"--device {'|'.join(names.devices())}; --device local takes any machine",
+    )
+
+
+def _is_left_out(value: Any) -> bool:
+    return value is None or value is False or value == []
+
+
+def _choice(flag: str, value: Any, choices: Sequence[str]) -> Any:
+    if value is not None and value not in choices:
+        raise ConfigError(f"{flag} {value!r} is unknown", hint=f"one of {', '.join(choices)}")
+    return value
+
+
+def _positive(flag: str, value: Any) -> float | None:
+    if value is not None and not 0 < float(value) < float("inf"):
+        raise ConfigError(f"{flag} {value} must be above 0")
+    return None if value is None else float(value)
+
+
+def _size(flag: str, value: Any) -> float | None:
+    return None if value is None else parse_size_bytes(str(value), flag)
+
+
+def _fixed(name: str, value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not is_fixed_value(text):
+        raise ConfigError(f"fixed value {text!r} of {name}: neither zeros nor a number")
+    return text
+
+
+def _shape(name: str, sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, (list, tuple)) or not all(type(size) is int and size > 0 for size in sizes):
+        raise ConfigError(
+            f"shape {sizes!r} of {name}: not a list of sizes", hint="write x = [1, 3, 224, 224]"
+        )
+    return tuple(sizes)

@@ -1,0 +1,244 @@
+"""Measures models as they are, without a search. The first is the control that others are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeopt.boards import profiles
+from edgeopt.boards.board import Board, Feeds
+from edgeopt.boards.connect import connect
+from edgeopt.boards.inventory import Inventory
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.digest import file_digest
+from edgeopt.core.errors import CandidateFailed, ConfigError
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.progress import Observer
+from edgeopt.core.tensor import TensorSpec
+from edgeopt.core.trial import Trial
+from edgeopt.options import DataOptions, MeasureOptions
+from edgeopt.report.context import described
+from edgeopt.report.document import trial_document
+from edgeopt.report.ratio import paired_ratio
+
+if TYPE_CHECKING:
+    from edgeopt.graph.model import Model
+
+PROFILE_RUNS = 50
+"""Profiled inferences per model: the profiler's own cost is spread, and a region's mean settles."""
+
+
+def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[str, Any]:
+    """Measure models in turns on one board.
+
+    Returns:
+        `{"device", "board", "provenance", "measurements": [T…], "comparisons": […]}`; each T has `regions`
+        (`[{"region", "operators", "ms"}…]`, None if not asked for). A model that the board cannot run
+        is FAILED, with its reason.
+
+    Raises:
+        ConfigError: The models do not take the same inputs, or the board is unknown.
+        ModelError: A model cannot be loaded, or leaves a shape open.
+        DataError: The data does not fit.
+        BoardError: The board cannot serve.
+    """
+    from edgeopt.graph.workload import workload
+
+    watching = observer or Observer()
+    profile = profiles.load(options.board.device)
+    models, feeds = _prepared(options)
+    connected = connect(profile, options.board.board, Inventory.load(), workload, options.board.require)
+    watching.announce(connected.reason)
+    with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
+        artifacts = [_artifact(model, Path(folder), options) for model in models]
+        watching.stage("measuring", len(artifacts))
+        protocol = profiles.protocols(profile, options.effort)["final"]
+        results = board.measure(artifacts, feeds, protocol)
+        names = _names(options.models)
+        rows = [
+            _row(number, name, model, artifact, result)
+            for number, (name, model, artifact, result) in enumerate(
+                zip(names, models, artifacts, results, strict=True)
+            )
+        ]
+        for row, model, result in zip(rows, models, results, strict=True):
+            wanted = options.by_region and isinstance(result, Measurement)
+            row["regions"] = _by_region(board, model, feeds, Path(folder), options) if wanted else None
+    return {
+        "device": board.device,
+        "board": board.name,
+        "provenance": board.provenance,
+        "measurements": rows,
+        "comparisons": _comparisons(names, results),
+    }
+
+
+def random_feeds(inputs: Sequence[TensorSpec], seed: int) -> Feeds:
+    """Inputs that any model accepts: small floats, and integers 0 or 1, which are valid indices.
+
+    Args:
+        inputs: With all sizes settled.
+        seed: The same gives the same values.
+    """
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, np.ndarray[Any, Any]] = {}
+    for spec in inputs:
+        shape = tuple(size or 1 for size in spec.shape)
+        kind = np.dtype(spec.dtype) if spec.dtype != "object" else np.dtype(object)
+        if kind.kind == "f":
+            feeds[spec.name] = np.asarray(rng.standard_normal(shape), dtype=kind)
+        elif kind == np.dtype(object) or kind.kind in "US":
+            feeds[spec.name] = np.full(shape, "", dtype=object)
+        else:
+            feeds[spec.name] = np.asarray(rng.integers(0, 2, shape), dtype=kind)
+    return feeds
+
+
+def _prepared(options: MeasureOptions) -> tuple[list[Model], Feeds]:
+    """All models with settled shapes, and the inputs that they share."""
+    from edgeopt.graph.freeze import freeze
+    from edgeopt.graph.model import load
+
+    loaded = [load(path) for path in options.models]
+    for other in loaded[1:]:
+        if {s.name for s in other.inputs} != {s.name for s in loaded[0].inputs}:
+            raise ConfigError(
+                f"{other.path.name} takes {', '.join(map(str, other.inputs))}, "
+                f"{loaded[0].path.name} takes {', '.join(map(str, loaded[0].inputs))}",
+                hint="models that are measured together must take the same inputs; measure them one by one",
+            )
+    feeds = _real_feeds(loaded[0].inputs, options.data)
+    shapes = dict(options.data.shapes)
+    if feeds is not None:
+        shapes |= {name: value.shape for name, value in feeds.items()}
+    frozen = [freeze(model, shapes) for model in loaded]
+    if feeds is None:
+        inputs = frozen[0].inputs
+        feeds = {**random_feeds(inputs, options.seed), **_fixed(inputs, options.data)}
+    return frozen, feeds
+
+
+def _real_feeds(inputs: Sequence[TensorSpec], data: DataOptions) -> Feeds | None:
+    if data.search is None:
+        return None
+    from edgeopt.data.fixed import parse_fixed
+    from edgeopt.data.preprocess import Preprocess
+    from edgeopt.data.source import open_data
+
+    sized = [replace(spec, shape=data.shapes.get(spec.name, spec.shape)) for spec in inputs]
+    dataset = open_data(
+        data.search,
+        sized,
+        preprocess=Preprocess.parse(data.preprocess),
+        fixed=parse_fixed(data.fixed),
+        base=data.base,
+    )
+    return next(iter(dataset.samples(np.array([0]))))
+
+
+def _fixed(inputs: Sequence[TensorSpec], data: DataOptions) -> Mapping[str, np.ndarray[Any, Any]]:
+    from edgeopt.data.fixed import fixed_feed, parse_fixed
+
+    values = parse_fixed(data.fixed)
+    by_name = {spec.name: spec for spec in inputs}
+    if unknown := sorted(values.keys() - by_name.keys()):
+        raise ConfigError(f"--fixed {unknown[0]}: no such input", hint=f"the inputs are {', '.join(by_name)}")
+    return {name: fixed_feed(by_name[name], value) for name, value in values.items()}
+
+
+def _artifact(model: Model, folder: Path, options: MeasureOptions) -> Artifact:
+    """The file itself; only a model in several files is put into one, for boards take one."""
+    from edgeopt.graph.serialize import serialize
+
+    path, sha256 = model.path, file_digest(model.path)
+    if sha256 != model.digest:
+        path = folder / f"{model.digest}.onnx"
+        serialize(model.ir, path)
+        sha256 = file_digest(path)
+    return Artifact(
+        candidate_key=model.digest,
+        path=path,
+        sha256=sha256,
+        size_bytes=path.stat().st_size,
+        session_options=_session_options(options),
+        opset=model.opset,
+        ir_version=model.ir_version,
+    )
+
+
+def _session_options(options: MeasureOptions) -> dict[str, object]:
+    return {"threads": options.threads or 0, "graph_optimization_level": "all", "allow_spinning": True}
+
+
+def _row(
+    number: int, name: str, model: Model, artifact: Artifact, result: Measurement | CandidateFailed
+) -> dict[str, Any]:
+    ran = isinstance(result, Measurement)
+    trial = Trial(
+        number=number,
+        candidate=Candidate(model.digest, ()),
+        state="COMPLETE" if ran else "FAILED",
+        kind="baseline" if number == 0 else "candidate",
+        name=name,
+        artifact=replace(artifact, path=model.path),
+        measurement=result if isinstance(result, Measurement) else None,
+        reason=None if isinstance(result, Measurement) else result.message,
+    )
+    return trial_document(trial) | {"trial": None}
+
+
+def _by_region(
+    board: Board, model: Model, feeds: Feeds, folder: Path, options: MeasureOptions
+) -> list[dict[str, Any]]:
+    """Mean time of each region, in the order of the graph."""
+    from edgeopt.graph.attribution import attribute
+    from edgeopt.graph.regions import regions
+    from edgeopt.graph.serialize import serialize
+
+    # The profile names nodes, so it is taken of a file in which every node has a name.
+    path = folder / f"named-{model.digest}.onnx"
+    serialize(model.ir, path)
+    named = Artifact(
+        model.digest, path, file_digest(path), path.stat().st_size, session_options=_session_options(options)
+    )
+    found = regions(model)
+    times, _ = attribute(board.profile(named, feeds, PROFILE_RUNS), path, found)
+    return [
+        {"region": name, "operators": operators, "ms": times[name]}
+        for name, operators in described(found)
+        if name in times
+    ]
+
+
+def _comparisons(
+    names: Sequence[str], results: Sequence[Measurement | CandidateFailed]
+) -> list[dict[str, Any]]:
+    """Each model against the control; without repeated processes there is a ratio, but no interval."""
+    control = results[0]
+    rows: list[dict[str, Any]] = []
+    for name, result in zip(names[1:], results[1:], strict=True):
+        if not isinstance(control, Measurement) or not isinstance(result, Measurement):
+            continue
+        found = paired_ratio(result.process_p50_ms, control.process_p50_ms, len(results) - 1)
+        rows.append(
+            {
+                "a": name,
+                "b": names[0],
+                "ratio_p50": found[0] if found else result.p50_ms / control.p50_ms,
+                "ci95": list(found[1:]) if found else None,
+                "significant": not found[1] <= 1 <= found[2] if found else None,
+            }
+        )
+    return rows
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names, or whole paths where two files are called the same."""
+    short = [path.name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]

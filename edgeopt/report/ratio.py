@@ -1,0 +1,32 @@
+"""The ratio of two artifacts that were measured in turns, with its interval."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+
+def paired_ratio(
+    a: Sequence[float], b: Sequence[float], comparisons: int = 1
+) -> tuple[float, float, float] | None:
+    """a / b with its 95 % interval, from values of the same rounds; None with fewer than two rounds.
+
+    A t interval over the logarithms of each round's ratio: what slows a whole round down cancels out.
+
+    Args:
+        a: One value per round, above 0.
+        b: The other's, of the same rounds.
+        comparisons: How many are made at once; the interval is widened by Bonferroni's correction.
+
+    Source: Kalibera & Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, section 7.
+    """
+    from scipy.stats import t
+
+    if len(a) != len(b) or len(a) < 2:
+        return None
+    logs = [math.log(x / y) for x, y in zip(a, b, strict=True)]
+    centre = statistics.fmean(logs)
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    reach = float(t.ppf(1 - 0.025 / max(1, comparisons), len(logs) - 1)) * error
+    return math.exp(centre), math.exp(centre - reach), math.exp(centre + reach)
