@@ -45,7 +45,10 @@ def add_initializer(
     unique = free_name(graph, name) if taken is None else free_name(graph, name, taken)
     tensor = onnx_ir.tensor(array, name=unique)
     value = onnx_ir.Value(
-        name=unique, shape=onnx_ir.Shape(tensor.shape), type=onnx_ir.TensorType(tensor.dtype), const_value=tensor
+        name=unique,
+        shape=onnx_ir.Shape(tensor.shape),
+        type=onnx_ir.TensorType(tensor.dtype),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value
@@ -98,7 +101,10 @@ def foldable(node: onnx_ir.Node) -> str | None:
         return f"{node.domain} operators are left to the runtime"
     if node.op_type in _NOT_FOLDED:
         return f"{node.op_type} is not folded: it is random, or keeps weights small"
-    if any(a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+    if any(
+        a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
+        for a in node.attributes.values()
+    ):
         return f"{node.op_type} holds a graph"
     if any(output.is_graph_output() for output in node.outputs):
         return "its result is an output of the model"

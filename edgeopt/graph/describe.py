@@ -23,8 +23,24 @@ def describe(groups: Sequence[Group]) -> tuple[Region, ...]:
     Args:
         groups: The node that gives each its name, and all its nodes; in topological order.
     """
-    region_of = {node: str(anchor.name) for anchor, nodes in groups for node in nodes}
-    return tuple(_describe(anchor, nodes, region_of) for anchor, nodes in groups)
+    names = _names([anchor for anchor, _ in groups])
+    region_of = {node: names[anchor] for anchor, nodes in groups for node in nodes}
+    return tuple(_describe(names[anchor], nodes, region_of) for anchor, nodes in groups)
+
+
+def _names(anchors: Sequence[onnx_ir.Node]) -> dict[onnx_ir.Node, str]:
+    """The anchors' names; of the lists that TensorFlow makes of fused nodes (`a;b;c`) the first part."""
+    names: dict[onnx_ir.Node, str] = {}
+    taken = {str(anchor.name) for anchor in anchors}
+    for anchor in anchors:
+        base = name = str(anchor.name).partition(";")[0] or str(anchor.name)
+        number = 1
+        while name in taken and name != anchor.name:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        names[anchor] = name
+    return names
 
 
 def read_by(node: onnx_ir.Node) -> Iterator[onnx_ir.Value]:
@@ -45,7 +61,7 @@ def subgraphs(node: onnx_ir.Node) -> Iterator[onnx_ir.Graph]:
             yield from attribute.as_graphs()
 
 
-def _describe(anchor: onnx_ir.Node, nodes: list[onnx_ir.Node], region_of: dict[onnx_ir.Node, str]) -> Region:
+def _describe(name: str, nodes: list[onnx_ir.Node], region_of: dict[onnx_ir.Node, str]) -> Region:
     inside = set(nodes)
     read = {value: None for node in nodes for value in read_by(node)}  # a set that keeps its order
     inputs = [v for v in read if not v.is_initializer() and v.producer() not in inside]
@@ -57,7 +73,7 @@ def _describe(anchor: onnx_ir.Node, nodes: list[onnx_ir.Node], region_of: dict[o
     ]
     producers = [region_of[p] for v in inputs if (p := v.producer()) in region_of and p is not None]
     return Region(
-        name=str(anchor.name),
+        name=name,
         pattern=_pattern(nodes),
         nodes=tuple(str(node.name) for node in nodes),
         op_types=tuple(node.op_type for node in nodes),

@@ -28,7 +28,10 @@ def node_flops(node: onnx_ir.Node) -> int | None:
         return 0
     if counter := _COUNTERS.get(node.op_type):
         return counter(node)
-    if any(a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+    if any(
+        a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
+        for a in node.attributes.values()
+    ):
         return None
     if node.op_type.startswith(("Reduce", "ArgM")):
         return elements(_input(node, 0))
@@ -73,12 +76,18 @@ def _convolution(weight_index: int) -> Callable[[onnx_ir.Node], int | None]:
 
 def _transposed_convolution(node: onnx_ir.Node) -> int | None:
     weight, read = sizes(_input(node, 1)), elements(_input(node, 0))
-    return None if weight is None or read is None else 2 * read * math.prod(weight[1:])  # (C, M/group, *kernel)
+    return (
+        None if weight is None or read is None else 2 * read * math.prod(weight[1:])
+    )  # (C, M/group, *kernel)
 
 
 def _product(first: int, second: int) -> Callable[[onnx_ir.Node], int | None]:
     def count(node: onnx_ir.Node) -> int | None:
-        left, right, written = sizes(_input(node, first)), sizes(_input(node, second)), elements(node.outputs[0])
+        left, right, written = (
+            sizes(_input(node, first)),
+            sizes(_input(node, second)),
+            elements(node.outputs[0]),
+        )
         if not left or not right or written is None:
             return None
         inner = left[-2] if node.attributes.get_int("transA", False) and len(left) > 1 else left[-1]
@@ -100,7 +109,9 @@ def _recurrent(gates: int) -> Callable[[onnx_ir.Node], int | None]:
 
 def _pool(node: onnx_ir.Node) -> int | None:
     written = elements(node.outputs[0])
-    return None if written is None else written * math.prod(node.attributes.get_ints("kernel_shape", ()) or ())
+    return (
+        None if written is None else written * math.prod(node.attributes.get_ints("kernel_shape", ()) or ())
+    )
 
 
 def _global_pool(node: onnx_ir.Node) -> int | None:

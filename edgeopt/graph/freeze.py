@@ -54,16 +54,16 @@ def freeze(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Model:
 
 
 def name_nodes(model: onnx_ir.Model) -> None:
-    """Give every node of the main graph a unique name: its own, or operator and index (`Conv_3`)."""
-    taken: set[str] = set()
-    given = {node.name for node in model.graph if node.name}
+    """Make the names of the main graph's nodes unique; the first of several keeps its name."""
+    taken = {node.name for node in model.graph}
+    seen: set[str] = set()
     for index, node in enumerate(model.graph):
-        name, number = node.name or f"{node.op_type}_{index}", 1
-        base = name
-        while name in taken or (not node.name and name in given):
+        base = name = node.name or f"{node.op_type}_{index}"
+        number = 1
+        while name in seen or (name != node.name and name in taken):
             number += 1
             name = f"{base}_{number}"
-        taken.add(name)
+        seen.add(name)
         node.name = name
 
 
@@ -140,7 +140,9 @@ def _substitute(
                 value.shape = onnx_ir.Shape(known)
 
 
-def _infer(frozen: onnx_ir.Model, original: onnx_ir.Model, sizes: Mapping[str, tuple[int | None, ...]]) -> None:
+def _infer(
+    frozen: onnx_ir.Model, original: onnx_ir.Model, sizes: Mapping[str, tuple[int | None, ...]]
+) -> None:
     try:
         infer(frozen, strict=True)
     except onnx.shape_inference.InferenceError as error:

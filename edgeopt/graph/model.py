@@ -189,14 +189,27 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
 
 
 def _normalise(proto: onnx.ModelProto, path: Path) -> onnx_ir.Model:
+    _name_nodes(proto.graph)
     try:
         model = onnx_ir.from_proto(proto)
         if model.functions:
             model = passes.InlinePass()(model).model
             model.functions.clear()
+            passes.NameFixPass()(model)
         passes.RemoveInitializersFromInputsPass()(model)
-        passes.NameFixPass()(model)
     except Exception as error:  # onnx_ir raises many types on malformed graphs
         reason = str(error.__cause__ or error).splitlines()
         raise ModelError(f"{path} cannot be read: {reason[0] if reason else type(error).__name__}") from error
     return model
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Name nameless nodes by operator and index (`Conv_3`), before onnx_ir numbers them (`node_3`)."""
+    taken = {node.name for node in graph.node}
+    for index, node in enumerate(graph.node):
+        name, number = node.name or f"{node.op_type}_{index}", 1
+        while not node.name and name in taken:
+            number += 1
+            name = f"{node.op_type}_{index}_{number}"
+        taken.add(name)
+        node.name = name

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, cast
 
 import onnx_ir
 
+from edgeopt.core import plugins
+from edgeopt.core.errors import RewriteError
 from edgeopt.core.region import Region
+from edgeopt.graph.matching import Found, Refusal
+from edgeopt.graph.regions import REGION_TAG, region_of, tag
+from edgeopt.graph.rewrites import Rewrite
 
 if TYPE_CHECKING:
     from edgeopt.graph.model import Model
+
+FAMILY = "rewrites"
+MAX_ROUNDS = 8
+"""One rewrite opens the way for another; after this many rounds over all of them nothing is gained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +39,153 @@ class Application:
     nodes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A place whose operators fit a rewrite that does not apply there, and why."""
+
+    rewrite: str
+    region: str
+    node: str
+    reason: str
+
+
 def apply(model: onnx_ir.Model, enabled: Callable[[str, str], bool]) -> list[Application]:
     """Apply every rewrite where `enabled(rewrite, region)`, in place, until nothing more applies.
+
+    A rewrite belongs to the region of the last node of the place that it matches. Its new nodes inherit
+    that region; nodes and constants that nothing reads any more are removed.
 
     Args:
         model: A tagged copy (`regions.tag`).
         enabled: Asked with the names of the rewrite and of the region.
+
+    Raises:
+        RewriteError: A rewrite does not come to an end.
     """
-    raise NotImplementedError
+    dead_before = {node for node in model.graph if _is_dead(node)}
+    unused_before = {value for value in model.graph.initializers.values() if _is_unused(value)}
+    applications: list[Application] = []
+    for _ in range(MAX_ROUNDS):
+        before = len(applications)
+        for name in in_order():
+            applications += _exhaust(model, name, enabled)
+            _remove_dead(model.graph, dead_before, unused_before)
+        if len(applications) == before:
+            break
+    return applications
 
 
 def applicable(model: Model, found: Iterable[Region]) -> dict[str, dict[str, int]]:
-    """How often each rewrite could be applied in each region: rewrite -> region -> count (only counts > 0)."""
-    raise NotImplementedError
+    """How often each rewrite could be applied in each region.
+
+    Counted with all rewrites on and with each alone, as one may open the way for another or take it; the
+    larger count stands.
+
+    Returns:
+        Rewrite -> region -> count; only counts above 0.
+    """
+    tagged = model.ir.clone()
+    tag(tagged, found)
+    counts: dict[str, dict[str, int]] = {}
+    for alone in (None, *in_order()):
+        seen: dict[tuple[str, str], int] = {}
+        for done in apply(tagged.clone(), lambda name, _, alone=alone: alone in (None, name)):  # type: ignore[misc]
+            seen[done.rewrite, done.region] = seen.get((done.rewrite, done.region), 0) + 1
+        for (name, region), count in seen.items():
+            regions = counts.setdefault(name, {})
+            regions[region] = max(count, regions.get(region, 0))
+    return counts
+
+
+def refusals(model: onnx_ir.Model) -> list[Refused]:
+    """Every place in a tagged graph that a rewrite's operators fit, but where it does not apply."""
+    return [
+        Refused(name, region_of(node), str(node.name), refusal.reason)
+        for name in in_order()
+        for node in model.graph
+        for refusal in _refusal_at(model, name, node)
+    ]
 
 
 def is_exact(rewrite: str) -> bool:
     """Whether a rewrite computes the same numbers up to rounding, so that it needs no data to be searched."""
-    raise NotImplementedError
+    return load(rewrite).EXACT
+
+
+def load(name: str) -> Rewrite:
+    """One rewrite by name.
+
+    Raises:
+        ConfigError: No such rewrite.
+    """
+    return cast(Rewrite, plugins.load(FAMILY, name))
+
+
+@cache
+def in_order() -> tuple[str, ...]:
+    """The names of all rewrites, in the order in which they are applied."""
+    return tuple(sorted(plugins.names(FAMILY), key=lambda name: (load(name).ORDER, name)))
+
+
+def _exhaust(model: onnx_ir.Model, name: str, enabled: Callable[[str, str], bool]) -> list[Application]:
+    """Apply one rewrite wherever it is enabled, walking the graph until a walk finds nothing."""
+    limit = 4 * len(model.graph) + 16
+    applications: list[Application] = []
+    changed = True
+    while changed:
+        changed = False
+        for node in model.graph:  # the graph's iterator allows changes while it walks
+            region = region_of(node)
+            if not enabled(name, region):
+                continue
+            if (removed := _apply_at(model, name, node, region)) is not None:
+                applications.append(Application(name, region, removed))
+                changed = True
+                if len(applications) > limit:
+                    raise RewriteError(f"rewrite {name} does not come to an end (at {node.name})")
+    return applications
+
+
+def _apply_at(model: onnx_ir.Model, name: str, node: onnx_ir.Node, region: str) -> tuple[str, ...] | None:
+    for rule in load(name).RULES:
+        found = rule.find(model, node)
+        if isinstance(found, Found):
+            removed = tuple(str(old.name) for old in found.nodes)
+            new = found.replace()
+            if new is None:
+                continue
+            for made in new:
+                made.metadata_props[REGION_TAG] = region
+            return removed
+    return None
+
+
+def _refusal_at(model: onnx_ir.Model, name: str, node: onnx_ir.Node) -> Iterator[Refusal]:
+    refused: Refusal | None = None
+    for rule in load(name).RULES:
+        found = rule.find(model, node)
+        if isinstance(found, Found):
+            return
+        refused = refused or found
+    if refused is not None:
+        yield refused
+
+
+def _remove_dead(
+    graph: onnx_ir.Graph, dead_before: set[onnx_ir.Node], unused_before: set[onnx_ir.Value]
+) -> None:
+    """Remove what became unused; what was unused in the given model is none of our business."""
+    for node in reversed(graph):
+        if node not in dead_before and _is_dead(node):
+            graph.remove(node, safe=True)
+    for value in list(graph.initializers.values()):
+        if value not in unused_before and _is_unused(value):
+            graph.initializers.pop(str(value.name))
+
+
+def _is_dead(node: onnx_ir.Node) -> bool:
+    return all(_is_unused(output) for output in node.outputs)
+
+
+def _is_unused(value: onnx_ir.Value) -> bool:
+    return not value.uses() and not value.is_graph_output()

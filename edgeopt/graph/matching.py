@@ -1,0 +1,157 @@
+"""Finding a place for a rewrite, and splicing the replacement in.
+
+`PatternRule` takes a rule of onnxscript's rewriter. What its fixed patterns cannot say (any of a dozen
+operators, a chain of any length) is a class with the same `find`, built on `bypass` and `splice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx_ir
+from onnxscript.rewriter import pattern
+
+from edgeopt.graph.constants import free_name
+
+_SHARED = "Matched nodes have other uses"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A place where a rewrite applies.
+
+    Attributes:
+        nodes: That would be replaced.
+        replace: Changes the graph; the new nodes, or None if nothing was changed after all.
+    """
+
+    nodes: tuple[onnx_ir.Node, ...]
+    replace: Callable[[], Sequence[onnx_ir.Node] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A place where the operators fit but the rewrite does not apply, and why."""
+
+    reason: str
+
+
+class PatternRule:
+    """A rule of onnxscript's rewriter, with its reason kept where its check fails.
+
+    Args:
+        rule: As made by `RewriteRuleClassBase.rule()`.
+        roots: Operators of the last node of the pattern: others are not even tried.
+        commute: Also try the pattern with the inputs of Add and Mul exchanged.
+        worth_trying: A quick look at the last node, where many patterns would be tried in vain.
+    """
+
+    def __init__(
+        self,
+        rule: pattern.RewriteRule,
+        roots: Sequence[str],
+        *,
+        commute: bool = False,
+        worth_trying: Callable[[onnx_ir.Node], bool] = lambda _: True,
+    ) -> None:
+        self._rules = list(rule.commute()) if commute else [rule]
+        self._roots = frozenset(roots)
+        self._worth_trying = worth_trying
+
+    def find(self, model: onnx_ir.Model, node: onnx_ir.Node) -> Found | Refusal | None:
+        """See `edgeopt.graph.rewrites.Rule`."""
+        if node.op_type not in self._roots or node.domain or not self._worth_trying(node):
+            return None
+        refusal: Refusal | None = None
+        for rule in self._rules:
+            heard = _Reasons()
+            match = rule.match(model, model.graph, node, tracer=heard)
+            if match:
+                return Found(tuple(match.nodes), lambda rule=rule: _apply(rule, model, node))
+            refusal = refusal or heard.refusal
+        return refusal
+
+
+class _Reasons(pattern.MatchingTracer):  # type: ignore[misc]
+    """Keeps why a match failed, where that is of interest to a reader."""
+
+    refusal: Refusal | None = None
+
+    def log(
+        self,
+        rule: pattern.RewriteRule,
+        container: onnx_ir.Graph | onnx_ir.Function,
+        node: onnx_ir.Node,
+        match_result: pattern.MatchResult,
+        status: pattern.MatchStatus,
+    ) -> None:
+        if status == pattern.MatchStatus.CONDITION_FAILED:
+            self.refusal = Refusal(match_result.reason)
+        elif match_result.reason.startswith(_SHARED):
+            self.refusal = Refusal("a value in between is read elsewhere too, or is an output of the model")
+
+
+def _apply(
+    rule: pattern.RewriteRule, model: onnx_ir.Model, node: onnx_ir.Node
+) -> Sequence[onnx_ir.Node] | None:
+    made = rule.try_rewrite(model, model.graph, node)
+    if made is None:
+        return None
+    for value in made.new_initializers:
+        value.name = free_name(model.graph, str(value.name))
+        model.graph.register_initializer(value)
+    splice(model.graph, node, made.match.nodes, made.new_nodes, made.match.outputs, made.new_outputs)
+    return list(made.new_nodes)
+
+
+def splice(
+    graph: onnx_ir.Graph,
+    root: onnx_ir.Node,
+    old: Sequence[onnx_ir.Node],
+    new: Sequence[onnx_ir.Node],
+    old_values: Sequence[onnx_ir.Value],
+    new_values: Sequence[onnx_ir.Value],
+) -> None:
+    """Put `new` in the place of `old`, after `root`; values keep their names, nodes do where they can.
+
+    A new node takes the name of a replaced one of its operator, else the root's: profiles stay readable.
+    """
+    spare = {node.op_type: str(node.name) for node in old}
+    taken = {str(node.name) for node in graph} - {str(node.name) for node in old}
+    for node in new:
+        name, number = spare.get(node.op_type) or str(root.name), 1
+        base = name
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        node.name = name
+        for value in node.outputs:
+            if value not in new_values:
+                value.name = free_name(graph, f"{old_values[0].name}_{node.op_type}")
+    onnx_ir.convenience.replace_nodes_and_values(graph, root, old, new, old_values, new_values)
+
+
+def bypass(node: onnx_ir.Node, kept: onnx_ir.Value) -> Found | Refusal:
+    """Remove a node whose first output equals `kept`, one of its inputs.
+
+    Where that output is an output of the model, `kept` takes over its name.
+    """
+    output = node.outputs[0]
+    if output.is_graph_output():
+        if kept.producer() is None or kept.is_graph_output() or kept.graph is not node.graph:
+            return Refusal("it names an output of the model, and its input cannot take over the name")
+    return Found((node,), lambda: _bypass(node, kept))
+
+
+def _bypass(node: onnx_ir.Node, kept: onnx_ir.Value) -> Sequence[onnx_ir.Node]:
+    output, graph = node.outputs[0], node.graph
+    if graph is None:
+        raise ValueError(f"{node.name} is not in a graph")
+    if output.is_graph_output():
+        name, output.name = output.name, None
+        kept.name = name
+    output.replace_all_uses_with(kept, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    return []

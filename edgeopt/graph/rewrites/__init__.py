@@ -1,0 +1,61 @@
+"""Rewrites: changes of a graph that keep what it computes. One file each; the file's stem is its name.
+
+To add one, add a file: `docs/adding-a-rewrite.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from edgeopt.graph.matching import Found, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A tiny model on which a rewrite is tried, by the conformance suite and by whoever reads its file.
+
+    Attributes:
+        model: In the syntax of `onnx.parser`, with static input shapes.
+        becomes: Operators after the rewrite, in order; None: the rewrite does not apply.
+        reason: Words of the refusal, where the rewrite gives one.
+    """
+
+    model: str
+    becomes: tuple[str, ...] | None
+    reason: str = ""
+
+
+class Rule(Protocol):
+    """Finds one kind of place in a graph where a rewrite can be made."""
+
+    def find(self, model: onnx_ir.Model, node: onnx_ir.Node) -> Found | Refusal | None:
+        """Look at one node of the main graph, as the last of a place; change nothing.
+
+        Returns:
+            What would be replaced; why not, where the operators fit but something else does not; or None
+            for a node that is of no interest.
+        """
+        ...
+
+
+class Rewrite(Protocol):
+    """What a module of this family exposes.
+
+    Attributes:
+        ORDER: Rewrites are applied in ascending order.
+        EXACT: It computes the same up to rounding, so it needs no data to be searched.
+        RTOL: Largest error allowed, relative to the largest magnitude of the output.
+        RULES: Tried at each node in this order.
+        EXAMPLES: Where it applies and where it does not; at least one of each.
+    """
+
+    ORDER: int
+    EXACT: bool
+    RTOL: float
+    RULES: Sequence[Rule]
+    EXAMPLES: Sequence[Example]

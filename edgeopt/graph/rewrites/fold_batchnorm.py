@@ -1,0 +1,175 @@
+"""Fold BatchNormalization into the Conv, ConvTranspose or Gemm before it.
+
+    f = gamma / sqrt(variance + epsilon)
+    W' = W * f   (along the output channels)
+    b' = (b - mean) * f + beta
+
+Before:
+    BatchNormalization(Conv(x, W, b), gamma, beta, mean, variance)
+After:
+    Conv(x, W', b')
+
+Weights: Conv W is (M, C/group, *kernel), scaled along axis 0; ConvTranspose W is (C, M/group, *kernel),
+scaled per group along axis 1; Gemm W is (K, N), or (N, K) with transB, scaled along N. A missing bias counts
+as 0. Computed in float64, stored in the type of W.
+
+Does not apply when:
+    - a weight, the bias or a statistic is not constant,
+    - the value in between is read elsewhere too, or is an output of the model,
+    - BatchNormalization is in training mode, or spatial=0 (opset 7 and 8).
+
+Source: ONNX BatchNormalization-15, Conv-11, ConvTranspose-11, Gemm-13; Ioffe & Szegedy 2015, section 3.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir
+from numpy.typing import NDArray
+from onnxscript.rewriter import pattern
+
+from edgeopt.graph.constants import array_of
+from edgeopt.graph.matching import PatternRule
+from edgeopt.graph.rewrites import Example
+
+ORDER = 40
+EXACT = True
+RTOL = 1e-4
+
+
+class FoldBatchNorm(pattern.RewriteRuleClassBase):  # type: ignore[misc]
+    """`BatchNormalization(op(x, W, b))`; `op` says how its weight is laid out."""
+
+    def __init__(self, op_type: str) -> None:
+        super().__init__(name=f"FoldBatchNormInto{op_type}")
+        self._op_type = op_type
+
+    def pattern(self, op: pattern.OpsetPatternBuilder, x: object) -> object:
+        """Matches any number of further inputs; `check` looks at them."""
+        inner = getattr(op, self._op_type)(x, _allow_other_inputs=True, _outputs=["inner"])
+        return op.BatchNormalization(inner, _allow_other_inputs=True, _outputs=["normalized"])
+
+    def check(
+        self,
+        context: object,
+        x: onnx_ir.Value,
+        inner: onnx_ir.Value,
+        normalized: onnx_ir.Value,  # noqa: ARG002
+    ) -> pattern.MatchResult:
+        """All weights and statistics must be constant."""
+        result = pattern.MatchResult()
+        product, norm = _producer(inner), _producer(normalized)
+        if norm.attributes.get_int("training_mode", 0) or not norm.attributes.get_int("spatial", 1):
+            return result.fail("BatchNormalization is in training mode or not spatial", norm)
+        for value in (*product.inputs[1:], *norm.inputs[1:]):
+            if value is not None and array_of(value) is None:
+                return result.fail(f"{value.name} is not constant", value)
+        return result
+
+    def rewrite(
+        self, op: pattern.RewriterContext, x: onnx_ir.Value, inner: onnx_ir.Value, normalized: onnx_ir.Value
+    ) -> onnx_ir.Value:
+        """Scale the weight and the bias."""
+        product, norm = _producer(inner), _producer(normalized)
+        gamma, beta, mean, variance = (_double(value) for value in norm.inputs[1:5])
+        factor = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
+        attributes = dict(product.attributes)
+        bias_scale = attributes.pop("beta").as_float() if "beta" in attributes else 1.0  # Gemm's C
+        has_bias = len(product.inputs) > 2 and product.inputs[2] is not None
+        bias = bias_scale * _double(product.inputs[2]) if has_bias else np.zeros_like(mean)
+        weight = _double(product.inputs[1]) * self._per_channel(factor, product)
+        kind = product.inputs[1].const_value.numpy().dtype
+        stem = str(product.inputs[1].name)
+        return getattr(op, self._op_type)(
+            x,
+            op.initializer(onnx_ir.tensor(weight.astype(kind)), name=f"{stem}_bn"),
+            op.initializer(
+                onnx_ir.tensor(((bias - mean) * factor + beta).astype(kind)), name=f"{stem}_bn_bias"
+            ),
+            **attributes,
+        )
+
+    def _per_channel(self, factor: NDArray[np.float64], product: onnx_ir.Node) -> NDArray[np.float64]:
+        """`factor` (M,) in the shape that scales the output channels of the weight."""
+        shape = product.inputs[1].const_value.numpy().shape
+        if self._op_type == "Conv":
+            return factor.reshape(-1, *[1] * (len(shape) - 1))
+        if self._op_type == "Gemm":
+            return factor.reshape(-1, 1) if product.attributes.get_int("transB", 0) else factor
+        group = product.attributes.get_int("group", 1)
+        rows = np.repeat(factor.reshape(group, -1), shape[0] // group, axis=0)  # (C, M/group)
+        return rows.reshape(*shape[:2], *[1] * (len(shape) - 2))
+
+
+def _producer(value: onnx_ir.Value) -> onnx_ir.Node:
+    node = value.producer()
+    if node is None:
+        raise ValueError(f"{value.name} is not computed")
+    return node
+
+
+def _double(value: onnx_ir.Value | None) -> NDArray[np.float64]:
+    array = array_of(value)
+    if array is None:
+        raise ValueError(f"{value} is not constant")
+    return array.astype(np.float64)
+
+
+RULES = tuple(
+    PatternRule(FoldBatchNorm.rule(op_type), roots=("BatchNormalization",))
+    for op_type in ("Conv", "ConvTranspose", "Gemm")
+)
+
+_NORM = "float[2] g = {2, 0.5}, float[2] b = {1, -1}, float[2] m = {0.5, 0.25}, float[2] v = {4, 0.25}"
+
+EXAMPLES = (
+    Example(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,1,3,3] x) => (float[1,2,3,3] y)
+          <float[2,1,1,1] w = {{3, -2}}, float[2] c = {{0.5, 4}}, {_NORM}>
+        {{ h = Conv(x, w, c)
+          y = BatchNormalization(h, g, b, m, v) }}""",
+        becomes=("Conv",),
+    ),
+    Example(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,1,3,3] x) => (float[1,2,3,3] y) <float[2,1,1,1] w = {{3, -2}}, {_NORM}>
+        {{ h = Conv(x, w)
+          n = BatchNormalization <epsilon = 0.001> (h, g, b, m, v)
+          y = Relu(n) }}""",
+        becomes=("Conv", "Relu"),
+    ),
+    Example(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,4,3,3] x) => (float[1,2,3,3] y)
+          <float[4,1,1,1] w = {{3, -2, 1, 5}}, float[2] c = {{0.5, 4}}, {_NORM}>
+        {{ h = ConvTranspose <group = 2> (x, w, c)
+          y = BatchNormalization(h, g, b, m, v) }}""",
+        becomes=("ConvTranspose",),
+    ),
+    Example(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[4,3] x) => (float[4,2] y)
+          <float[2,3] w = {{3, -2, 1, 5, 0.5, 7}}, float[2] c = {{0.5, 4}}, {_NORM}>
+        {{ h = Gemm <alpha = 0.5, beta = 2.0, transB = 1> (x, w, c)
+          y = BatchNormalization(h, g, b, m, v) }}""",
+        becomes=("Gemm",),
+    ),
+    Example(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,1,3,3] x) => (float[1,2,3,3] y) <float[2,1,1,1] w = {{3, -2}}, {_NORM}>
+        {{ h = Conv(x, w)
+          n = BatchNormalization(h, g, b, m, v)
+          y = Add(h, n) }}""",
+        becomes=None,
+        reason="elsewhere",
+    ),
+    Example(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,1,3,3] x, float[2,1,1,1] w) => (float[1,2,3,3] y) <{_NORM}>
+        {{ h = Conv(x, w)
+          y = BatchNormalization(h, g, b, m, v) }}""",
+        becomes=None,
+        reason="not constant",
+    ),
+)

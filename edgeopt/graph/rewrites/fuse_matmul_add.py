@@ -1,0 +1,134 @@
+"""Fuse a matrix product and the bias added to it into Gemm.
+
+    Add(MatMul(a, b), c) = Gemm(a, b, c)   with a (M, K), b (K, N), c broadcast to (M, N)
+
+Before:
+    Add(MatMul(a, b), c)
+After:
+    Gemm(a, b, c)
+
+Weights: b is (K, N) and stays as it is; c is (N,), (1, N), (M, 1), (M, N), (1,) or a scalar.
+
+Does not apply when:
+    - a or b has another rank than 2 (batched products), or a shape is not known,
+    - adding c makes the result larger than (M, N), which Gemm cannot,
+    - the product is read elsewhere too, or is an output of the model,
+    - the numbers are integers, for which onnxruntime has no Gemm.
+
+Source: ONNX Gemm-13 (unidirectional broadcasting of C), MatMul-13.
+"""
+
+from __future__ import annotations
+
+import onnx_ir
+from onnxscript.rewriter import pattern
+
+from edgeopt.graph.flops import sizes
+from edgeopt.graph.matching import PatternRule
+from edgeopt.graph.rewrites import Example
+
+ORDER = 60
+EXACT = True
+RTOL = 1e-5
+
+_FLOATS = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE, onnx_ir.DataType.FLOAT16)
+
+
+class FuseMatMulAdd(pattern.RewriteRuleClassBase):  # type: ignore[misc]
+    """`Add(MatMul(a, b), c)`, and with the inputs of Add exchanged."""
+
+    def pattern(self, op: pattern.OpsetPatternBuilder, a: object, b: object, c: object) -> object:
+        """The sum."""
+        return op.Add(op.MatMul(a, b, _outputs=["product"]), c, _outputs=["total"])
+
+    def check(
+        self,
+        context: object,  # noqa: ARG002
+        a: onnx_ir.Value,
+        b: onnx_ir.Value,
+        c: onnx_ir.Value,
+        product: onnx_ir.Value,  # noqa: ARG002
+        total: onnx_ir.Value,
+    ) -> pattern.MatchResult:
+        """Rank 2, floats, and a bias that fits into the product's shape."""
+        result = pattern.MatchResult()
+        left, right, bias, written = sizes(a), sizes(b), sizes(c), sizes(total)
+        if left is None or right is None or bias is None:
+            return result.fail("a shape is not known", total)
+        if len(left) != 2 or len(right) != 2:
+            return result.fail(f"Gemm takes matrices; these have {len(left)} and {len(right)} axes", total)
+        if len(bias) > 2 or written != (left[0], right[1]):
+            return result.fail("the added value makes the result larger than the product", c)
+        if a.dtype not in _FLOATS:
+            return result.fail("onnxruntime has no Gemm of integers", a)
+        return result
+
+    def rewrite(
+        self,
+        op: pattern.RewriterContext,
+        a: onnx_ir.Value,
+        b: onnx_ir.Value,
+        c: onnx_ir.Value,
+        product: onnx_ir.Value,  # noqa: ARG002
+        total: onnx_ir.Value,  # noqa: ARG002
+    ) -> onnx_ir.Value:
+        """One product."""
+        return op.Gemm(a, b, c)
+
+
+RULES = (PatternRule(FuseMatMulAdd.rule(), roots=("Add",), commute=True),)
+
+EXAMPLES = (
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[2,3] x) => (float[2,2] y)
+          <float[3,2] w = {1, 2, 3, 4, 5, 6}, float[2] b = {0.5, -0.5}>
+        { p = MatMul(x, w)
+          y = Add(b, p) }""",
+        becomes=("Gemm",),
+    ),
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,3] x, float[1,2] c) => (float[1,2] y) <float[3,2] w = {1, 2, 3, 4, 5, 6}>
+        { p = MatMul(x, w)
+          s = Add(p, c)
+          y = Relu(s) }""",
+        becomes=("Gemm", "Relu"),
+    ),
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,3] x) => (float[2,2] y)
+          <float[3,2] w = {1, 2, 3, 4, 5, 6}, float[2,2] b = {1, 2, 3, 4}>
+        { p = MatMul(x, w)
+          y = Add(p, b) }""",
+        becomes=None,
+        reason="larger",
+    ),
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[1,2,3] x) => (float[1,2,2] y)
+          <float[3,2] w = {1, 2, 3, 4, 5, 6}, float[2] b = {1, 2}>
+        { p = MatMul(x, w)
+          y = Add(p, b) }""",
+        becomes=None,
+        reason="axes",
+    ),
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[2,3] x) => (float[2,2] y, float[2,2] z)
+          <float[3,2] w = {1, 2, 3, 4, 5, 6}, float[2] b = {0.5, -0.5}>
+        { p = MatMul(x, w)
+          y = Add(p, b)
+          z = Relu(p) }""",
+        becomes=None,
+        reason="elsewhere",
+    ),
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (int32[2,3] x) => (int32[2,2] y) <int32[3,2] w = {1, 2, 3, 4, 5, 6}, int32[2] b = {1, 2}>
+        { p = MatMul(x, w)
+          y = Add(p, b) }""",
+        becomes=None,
+        reason="integers",
+    ),
+)
