@@ -6,6 +6,7 @@ The order spends no board time on what the host can already refuse. `optimize`, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,13 +14,13 @@ from edgeopt.boards.board import Board, Feeds
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import value_digest
-from edgeopt.core.errors import CandidateFailed, MeasurementInvalid, RewriteError
+from edgeopt.core.errors import CandidateFailed, MeasurementInvalid, ModelError, RewriteError
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Kind, Trial
 from edgeopt.data.accuracy import AccuracyGate
+from edgeopt.data.streams import Run
 from edgeopt.graph.builder import Builder
-from edgeopt.runtimes.onnxruntime import Session
 
 Prove = Callable[[bytes], None]
 """Compares a rewritten graph with the original on random and calibration inputs; raises RewriteError."""
@@ -46,6 +47,8 @@ class Evaluator:
         original_score: Of the metric on the search part; None without data.
         max_drift: A screening with the control further than this from its start is taken again.
         tries: How often, before the board is declared unfit.
+        cooldown_s: Pause between tries.
+        host_run: Loads an artifact on this machine, to compute single samples with.
     """
 
     builder: Builder
@@ -55,15 +58,21 @@ class Evaluator:
     prove: Prove
     gate: AccuracyGate | None
     max_drift: float
-    tries: int = 3
+    tries: int
+    cooldown_s: float
+    host_run: Callable[[Artifact], Run]
     control: Artifact | None = None
     control_p50_ms: float | None = None
     original_score: float | None = None
     _proven: dict[str, str | None] = field(default_factory=dict)
     _scored: dict[tuple[str, object], Accuracy | str] = field(default_factory=dict)
 
-    def prepare(self, candidate: Candidate) -> Prepared:
-        """Build, prove the rewrites, check the size and the accuracy on the search part. No board time."""
+    def prepare(self, candidate: Candidate, *, full: bool = False) -> Prepared:
+        """Build, prove the rewrites, check the size and the accuracy on the search part. No board time.
+
+        Args:
+            full: Score on all samples, even when the drop can no longer pass.
+        """
         try:
             artifact = self.builder.build(candidate)
         except CandidateFailed as error:
@@ -72,7 +81,7 @@ class Evaluator:
         if broken := self._broken_rewrite(candidate) or self.objective.size_violation(artifact):
             return replace(prepared, infeasible=broken)
         try:
-            accuracy = self._accuracy(artifact)
+            accuracy = self._accuracy(artifact, full)
         except CandidateFailed as error:
             return replace(prepared, failed=error.message)
         violation = self.objective.accuracy_violation(accuracy, self.original_score)
@@ -95,14 +104,15 @@ class Evaluator:
         """
         control = self.control or artifact
         alone = self.control is None or artifact == control
-        for _ in range(self.tries):
+        for attempt in range(self.tries):
+            if attempt:
+                time.sleep(self.cooldown_s)
             results = self.board.measure([control] if alone else [control, artifact], self.feeds, protocol)
-            measured_control, result = results[0], results[-1]
-            if isinstance(measured_control, CandidateFailed):
-                raise measured_control
-            if isinstance(result, CandidateFailed):
-                raise result
-            drift = measured_control.p50_ms / (self.control_p50_ms or measured_control.p50_ms)
+            failed = next((result for result in results if isinstance(result, CandidateFailed)), None)
+            if failed is not None:
+                raise failed
+            first, result = (one for one in (results[0], results[-1]) if isinstance(one, Measurement))
+            drift = first.p50_ms / (self.control_p50_ms or first.p50_ms)
             if abs(drift - 1) <= self.max_drift and result.validity is None:
                 return replace(result, drift=drift)
         reason = result.validity or f"the control model now takes {drift:.2f} times what it took at the start"
@@ -148,16 +158,15 @@ class Evaluator:
                 self._proven[key] = f"a rewrite changed the outputs: {error.message}"
         return self._proven[key]
 
-    def _accuracy(self, artifact: Artifact) -> Accuracy | None:
+    def _accuracy(self, artifact: Artifact, full: bool) -> Accuracy | None:
         if self.gate is None:
             return None
         level = artifact.session_options.get("graph_optimization_level")
         key = (artifact.sha256, level)
         if key not in self._scored:
             try:
-                session = Session(artifact.path, {"threads": 0, "graph_optimization_level": level or "all"})
-                self._scored[key] = self.gate.score(session.run, "search")
-            except CandidateFailed as error:
+                self._scored[key] = self.gate.score(self.host_run(artifact), "search", full=full)
+            except (CandidateFailed, ModelError) as error:
                 self._scored[key] = error.message
         scored = self._scored[key]
         if isinstance(scored, str):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.trial import Accuracy, Trial
+from edgeopt.optimize.batch import BatchedSamples, Run
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.patience import patiently
 from edgeopt.optimize.verdict import Contender, Verdict, decide, regressions
-from edgeopt.runtimes.onnxruntime import Session
 
 MOST_FINALISTS = 3
 
@@ -151,7 +150,7 @@ def _unproven(job: Job, accuracy: Accuracy | None, original_score: float | None)
 def _confirm(job: Job, trial: Trial, comparisons: int) -> Accuracy | None:
     if job.gate is None or trial.artifact is None:
         return None
-    return job.gate.bound(_host_session(trial.artifact).run, comparisons)
+    return job.gate.bound(job.evaluator.host_run(trial.artifact), comparisons)
 
 
 def _verify(
@@ -162,10 +161,15 @@ def _verify(
         return None, None
     if job.board.provenance == "predicted":
         return winner.accuracy, "host"
-    infer = partial(job.board.infer, winner.artifact)
-    return patiently(job, lambda: job.gate.bound_streamed(infer, comparisons)), "board"
+    gate = job.gate
+    return patiently(job, lambda: gate.bound(_board_run(job, winner.artifact), comparisons)), "board"
 
 
-def _host_session(artifact: Artifact) -> Session:
-    level = artifact.session_options.get("graph_optimization_level", "all")
-    return Session(artifact.path, {"threads": 0, "graph_optimization_level": level})
+def _board_run(job: Job, artifact: Artifact) -> Run:
+    """Inference on the board; the gate goes through *confirm* in order, so outputs are asked for ahead."""
+    parts, batch = job.inputs.parts, job.inputs.batch
+    assert parts is not None  # noqa: S101 - there is a gate, so there is data
+    if job.options.data.state and parts.confirm.groups is not None:  # each input depends on the last output
+        return batch.run(lambda feeds: next(iter(job.board.infer(artifact, [feeds]))))
+    outputs = job.board.infer(artifact, BatchedSamples(parts.confirm, batch).samples())
+    return lambda _: batch.first(next(outputs))

@@ -43,7 +43,7 @@ def run_references(job: Job) -> None:
     job.observer.stage("references", len(recipes))
     for name, candidate in recipes:
         trial = _known(job, "reference", name) or _measured(
-            job, job.evaluator.prepare(candidate), "reference", name
+            job, job.evaluator.prepare(candidate, full=True), "reference", name
         )
         _profile(job, name, trial)
         job.observer.advance()
@@ -89,7 +89,7 @@ def _replay(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) ->
     """What was measured once is never measured again: other decisions may give the same bytes."""
     if prepared.artifact is None or prepared.infeasible is not None or prepared.failed is not None:
         return None
-    seen = job.store.seen(job.evaluator.identity(prepared.artifact, job.protocols["screen"]))
+    seen: Trial | None = job.store.seen(job.evaluator.identity(prepared.artifact, job.protocols["screen"]))
     if seen is None:
         return None
     return replace(

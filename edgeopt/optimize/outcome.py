@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.files import write_atomically
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Accuracy, Trial
+from edgeopt.optimize import page
 from edgeopt.optimize.final import Final
 from edgeopt.optimize.job import Job
+from edgeopt.report.context import FILE_NAME, Evidence, ReportContext, read_evidence
 from edgeopt.report.document import trial_document
+from edgeopt.report.html import write_report
+
+SPLIT = "split"
+"""Entry of `best.json` with the samples of each part: too long for the answer itself."""
+UNMET = 5
+"""Exit code where even the original breaks a hard constraint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,20 @@ def finished(job: Job, final: Final, wall_s: float) -> OptimizeResult:
             for c in final.contenders
         ],
     }
-    _write(job, document, final.winner.artifact)
+    _write(job, document, final.winner.artifact, page.context(job, final))
+    job.store.note(
+        "finished", {"trials": len(job.store.trials), "exit_code": 5 if final.winner.rejected else 0}
+    )
     return OptimizeResult(document, 5 if final.winner.rejected else 0)
+
+
+def earlier(job: Job) -> OptimizeResult | None:
+    """The answer of an earlier run, if it ended with the very trials that there are now."""
+    note = job.store.notes.get("finished")
+    if not note or note["trials"] != len(job.store.trials) or not (job.options.output / FILE_NAME).is_file():
+        return None
+    document = read_evidence(job.options.output).document
+    return OptimizeResult({k: v for k, v in document.items() if k != SPLIT}, int(note["exit_code"]))
 
 
 def interrupted(job: Job, wall_s: float, exit_code: int) -> OptimizeResult | None:
@@ -58,7 +75,7 @@ def interrupted(job: Job, wall_s: float, exit_code: int) -> OptimizeResult | Non
         "accuracy": _accuracy(job, best.accuracy, "host" if best.accuracy else None),
         "final": [],
     }
-    _write(job, document, best.artifact)
+    _write(job, document, best.artifact, page.context(job, None))
     return OptimizeResult(document, exit_code)
 
 
@@ -91,9 +108,6 @@ def _document(
         "device_seconds": job.device_seconds,
         "wall_seconds": wall_s,
         "artifact": str(job.options.output / f"best{best.artifact.path.suffix if best.artifact else ''}"),
-        "seed": job.options.seed,
-        "data": job.split_indices,
-        "command": job.options.command,
     }
 
 
@@ -134,22 +148,9 @@ def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> d
     }
 
 
-def _write(job: Job, document: dict[str, Any], artifact: Artifact) -> None:
-    from edgeopt.optimize.page import write_page
-
+def _write(job: Job, document: dict[str, Any], artifact: Artifact, context: ReportContext) -> None:
     folder = job.options.output
-    best = folder / f"best{artifact.path.suffix}"
-    staged = best.with_suffix(".partial")
-    shutil.copyfile(artifact.path, staged)
-    _replace(staged, best)
-    staged = folder / "best.json.partial"
-    staged.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    _replace(staged, folder / "best.json")
-    write_page(job, document)
-
-
-def _replace(staged: Path, path: Path) -> None:
-    """Put a complete file in place: a reader sees the old one or the new one, never half of either."""
-    with staged.open("rb") as stream:
-        os.fsync(stream.fileno())
-    staged.replace(path)
+    write_atomically(folder / f"best{artifact.path.suffix}", artifact.path.read_bytes())
+    evidence = Evidence(document | {SPLIT: job.inputs.split_indices()}, context)
+    write_atomically(folder / FILE_NAME, evidence.to_json().encode())
+    write_report(folder / "report.html", document, job.store.trials, context)

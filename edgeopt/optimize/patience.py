@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,14 +23,21 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
     """
     from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+    wait_s = job.options.board.wait_s
+
     def say(state: RetryCallState) -> None:
-        job.observer.board(f"{job.board.name} is unreachable; trying again for {job.options.board.wait_s:.0f} s")
+        left_s = max(0.0, wait_s - (state.seconds_since_start or 0.0))
+        job.observer.board(f"{job.board.name} is unreachable; trying for {left_s:.0f} s more")
 
     attempts = Retrying(
         retry=retry_if_exception_type(ConnectError),
         wait=wait_exponential(FIRST_WAIT_S, max=LONGEST_WAIT_S),
-        stop=stop_after_delay(job.options.board.wait_s),
+        stop=stop_after_delay(wait_s),
         before_sleep=say,
         reraise=True,
     )
-    return attempts(ask)
+    started = time.monotonic()
+    try:
+        return attempts(ask)
+    finally:
+        job.device_seconds += time.monotonic() - started

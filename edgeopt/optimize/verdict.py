@@ -103,9 +103,8 @@ def decide(
     incumbent = original
     rivals = len(finalists) + (reference is not None)
     if reference is not None and reference.rejected is None:
-        if original.rejected is not None or ratio(
-            reference, original, objective, rivals, predicted_error
-        ).is_better:
+        gain = ratio(reference, original, objective, rivals, predicted_error)
+        if original.rejected is not None or gain.is_better:
             verdict, incumbent = "reference", reference
     allowed = [f for f in finalists if f.rejected is None]
     better = [f for f in allowed if ratio(f, incumbent, objective, rivals, predicted_error).is_better]

@@ -1,0 +1,52 @@
+"""The main job: from options to a better model with its evidence."""
+
+from __future__ import annotations
+
+import time
+
+from edgeopt.core.errors import BoardError
+from edgeopt.core.progress import Observer
+from edgeopt.optimize.clock import BudgetClock
+from edgeopt.optimize.estimate import estimate
+from edgeopt.optimize.final import run_final
+from edgeopt.optimize.job import Job, open_job
+from edgeopt.optimize.loop import run_baseline, run_references, run_search
+from edgeopt.optimize.outcome import OptimizeResult, earlier, finished, interrupted
+from edgeopt.options import OptimizeOptions
+
+__all__ = ["OptimizeResult", "optimize"]
+
+INTERRUPTED = 130
+
+
+def optimize(options: OptimizeOptions, observer: Observer) -> OptimizeResult:
+    """Search for a better variant of a model, measuring every candidate on the board.
+
+    Repeating it resumes. On Ctrl-C the best so far is written and returned with exit code 130.
+
+    Raises:
+        EdgeoptError: See `edgeopt.core.errors`; what was measured is saved, and the same command resumes.
+    """
+    started = time.monotonic()
+    with open_job(options, observer) as job:
+        try:
+            return _run(job, started)
+        except KeyboardInterrupt:
+            if result := interrupted(job, time.monotonic() - started, INTERRUPTED):
+                return result
+            raise
+        except BoardError:
+            interrupted(job, time.monotonic() - started, BoardError.exit_code)
+            raise
+
+
+def _run(job: Job, started: float) -> OptimizeResult:
+    before = len(job.store.trials)
+    job.observer.announce(estimate(job))
+    run_baseline(job)
+    run_references(job)
+    run_search(job, BudgetClock(job.options.budget, float(job.store.notes.get("search_seconds") or 0.0)))
+    if len(job.store.trials) == before and (result := earlier(job)):
+        job.observer.announce("nothing is left to do: this is the result of the earlier run")
+        return result
+    return finished(job, run_final(job), time.monotonic() - started)

@@ -1,0 +1,224 @@
+"""Everything that one `optimize` works with, opened in the order that refuses bad input soonest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeopt.boards import connect, profiles
+from edgeopt.boards.board import Board
+from edgeopt.boards.inventory import Inventory
+from edgeopt.core import plugins
+from edgeopt.core.errors import BoardError, ConfigError, EdgeoptError, ModelError
+from edgeopt.core.measurement import Protocol
+from edgeopt.core.profile import DeviceProfile
+from edgeopt.core.progress import Observer
+from edgeopt.core.space import DecisionPoint, SearchSpace
+from edgeopt.data.accuracy import AccuracyGate
+from edgeopt.evaluate import Evaluator
+from edgeopt.graph import calibration, equivalence
+from edgeopt.graph.builder import Builder
+from edgeopt.graph.model import Model, check_supported
+from edgeopt.graph.space import search_space
+from edgeopt.graph.workload import workload
+from edgeopt.optimize.host import host_run, run_bytes
+from edgeopt.optimize.inputs import Inputs, open_inputs
+from edgeopt.options import OptimizeOptions
+from edgeopt.runtimes import onnxruntime
+from edgeopt.search.context import SearchContext
+from edgeopt.study.store import StudyStore
+
+SCREENING_SLACK = 1.05
+"""How much slower than the incumbent a candidate may look in its screening and still enter the final."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One `optimize`, opened.
+
+    Attributes:
+        predicted_error: Two predictions closer than this (relative) are a tie; 0 for measured figures.
+        screening_slack: See `SCREENING_SLACK`.
+        device_seconds: Time that the board spent on this run.
+        confirm_score: The original's score on the confirm part; None before the final stage.
+    """
+
+    options: OptimizeOptions
+    observer: Observer
+    profile: DeviceProfile
+    model: Model
+    inputs: Inputs
+    board: Board
+    space: SearchSpace
+    store: StudyStore
+    evaluator: Evaluator
+    protocols: dict[str, Protocol]
+    predicted_error: float
+    screening_slack: float = SCREENING_SLACK
+    device_seconds: float = 0.0
+    confirm_score: float | None = None
+
+    @property
+    def gate(self) -> AccuracyGate | None:
+        return self.inputs.gate
+
+
+@contextlib.contextmanager
+def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
+    """Check everything, then make the output folder: what is refused leaves nothing behind.
+
+    Raises:
+        EdgeoptError: Whatever is wrong with the flags, the model, the data, the board or the study.
+    """
+    _check_flags(options)
+    profile = profiles.load(_device(options))
+    inputs = open_inputs(options)
+    connected = connect.connect(
+        profile, options.board.board, Inventory.load(), workload, options.board.require
+    )
+    with connected.board as board:
+        observer.announce(connected.reason)
+        for remark in inputs.remarks:
+            observer.announce(remark)
+        max_opset, max_ir = _supported(board)
+        _check_runtime(inputs.model, max_opset, max_ir, board)
+        lossy = inputs.parts is not None or options.allow_unverified
+        space = _fixed_threads(
+            search_space(inputs.model, lossy=lossy, cores=board.facts.cores), options.threads
+        )
+        _make_folder(options.output)
+        context = SearchContext(
+            space=space,
+            objective=options.objective,
+            seed=options.seed,
+            folder=options.output,
+            history=lambda: store.trials,
+            original_score=lambda: evaluator.original_score,
+            region_ms=lambda: store.notes.get("region_ms") or {},
+        )
+        with StudyStore.open(
+            options.output,
+            space=space,
+            identity=_identity(options, inputs, board),
+            make_sampler=lambda: plugins.load("samplers", options.sampler).create(context),
+            fresh=options.fresh,
+        ) as store:
+            cache = options.output / "cache"
+            cache.mkdir(exist_ok=True)
+            ranges = calibration.collect(inputs.model, inputs.calibration, folder=cache) if lossy else None
+            evaluator = Evaluator(
+                builder=Builder(inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir),
+                board=board,
+                objective=options.objective,
+                feeds=inputs.feeds,
+                prove=lambda rewritten: equivalence.check(
+                    inputs.model, rewritten, inputs.some_samples(), run_bytes()
+                ),
+                host_run=lambda artifact: host_run(artifact, inputs.batch),
+                gate=inputs.gate,
+                max_drift=float(profile.get("measurement", "max_control_drift")),
+                tries=int(profile.get("measurement", "tries")),
+                cooldown_s=float(profile.get("measurement", "cooldown_s")),
+            )
+            yield Job(
+                options,
+                observer,
+                profile,
+                inputs.model,
+                inputs,
+                board,
+                space,
+                store,
+                evaluator,
+                profiles.protocols(profile, options.effort),
+                predicted_error=_pairwise_error(profile, board),
+            )
+
+
+def _check_flags(options: OptimizeOptions) -> None:
+    if options.sampler not in plugins.names("samplers"):
+        raise ConfigError(
+            f"unknown sampler {options.sampler!r}", hint=f"known: {', '.join(plugins.names('samplers'))}"
+        )
+    if options.objective.conditions != "bench":
+        raise ConfigError(
+            f"--conditions {options.objective.conditions} is not in this version", hint="use bench"
+        )
+
+
+def _device(options: OptimizeOptions) -> str:
+    if options.board.device is not None:
+        return options.board.device
+    if options.board.board == "local":
+        return "local"
+    named = Inventory.load().boards.get(options.board.board or "")
+    if named is None:
+        raise ConfigError("which device?", hint="--device local, rpi4, …: see edgeopt devices list")
+    return named.device
+
+
+def _supported(board: Board) -> tuple[int, int]:
+    return onnxruntime.supported(board.facts.runtimes[onnxruntime.NAME])
+
+
+def _check_runtime(model: Model, max_opset: int, max_ir: int, board: Board) -> None:
+    runtime = f"onnxruntime {board.facts.runtimes[onnxruntime.NAME]} on {board.name}"
+    try:
+        check_supported(model.ir, max_opset, max_ir, runtime)
+    except ModelError as error:  # the model is fine: it is the board that is too old for it
+        raise BoardError(error.message, error.hint) from error
+
+
+def _fixed_threads(space: SearchSpace, threads: int | None) -> SearchSpace:
+    """The space with the number of threads decided by the user."""
+    if threads is None:
+        return space
+    said = str(threads)
+    points = tuple(
+        DecisionPoint(p.site, (said,), said) if p.site == "runtime:threads" else p for p in space.points
+    )
+    return replace(space, points=points)
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeoptError(f"cannot make the output folder {output}: {error.strerror or error}") from error
+
+
+def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[str, str]:
+    """What a study is of: with any other, its trials would not be comparable."""
+    goal: dict[str, Any] = {
+        "objective": options.objective.name,
+        "conditions": options.objective.conditions,
+        "max-drop": str(options.objective.max_drop),
+        "limits": str(options.objective.limits),
+    }
+    return {
+        "model": inputs.model.digest,
+        "shapes": ", ".join(map(str, inputs.model.inputs)),
+        "data": inputs.digest,
+        "metric": inputs.metric_name or "none",
+        "device": board.device,
+        "board": board.name,
+        "board state": board.facts.epoch,
+        "effort": options.effort,
+        "threads": str(options.threads),
+        "seed": str(options.seed),
+        "sampler": options.sampler,
+        **goal,
+    }
+
+
+def _pairwise_error(profile: DeviceProfile, board: Board) -> float:
+    """How far the ratio of two predictions for one model may be off; nothing for what is measured."""
+    if board.provenance == "measured":
+        return 0.0
+    known = profile.get("model", "pairwise_error")
+    if known is None:
+        raise ConfigError(f"the profile {profile.name} does not say model.pairwise_error")
+    return float(known)

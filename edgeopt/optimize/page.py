@@ -1,0 +1,56 @@
+"""What the report tells beside the result document."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from edgeopt import __version__
+from edgeopt.optimize.final import Final
+from edgeopt.optimize.job import Job
+from edgeopt.report.context import ReportContext, described, thin
+
+INTERRUPTED = "interrupted before the final stage: figures are those of the screening"
+
+
+def context(job: Job, final: Final | None) -> ReportContext:
+    """Facts about a study for its page and for `best.json`; `final` is None where it was interrupted."""
+    facts = job.board.facts
+    known = {
+        "model": facts.model,
+        "cores": facts.cores,
+        "machine": facts.machine,
+        "memory": f"{facts.ram_bytes / 2**30:.1f} GiB" if facts.ram_bytes else None,
+        "kernel": facts.kernel,
+        "system": facts.os,
+        "governor": facts.governor,
+    }
+    notes = () if final is not None else (INTERRUPTED,)
+    return ReportContext(
+        command=job.options.command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        objective=job.options.objective,
+        metric=job.inputs.metric_name,
+        original_score=job.evaluator.original_score,
+        regions=described(job.space.regions),
+        samples={c.trial.name: thin(c.measurement.latencies_ms) for c in final.contenders} if final else {},
+        worse=final.winner.worse if final else (),
+        board_facts={name: str(value) for name, value in known.items() if value is not None},
+        protocol=_protocol(job),
+        versions={"edgeopt": __version__, "python": facts.python or "unknown", **facts.runtimes},
+        notes=notes,
+    )
+
+
+def _protocol(job: Job) -> tuple[str, ...]:
+    if job.board.provenance == "predicted":
+        return ("Every latency is a roofline model's, fitted to published latencies; nothing was measured.",)
+    screen, final = job.protocols["screen"], job.protocols["final"]
+    return (
+        f"Screening: one fresh process, at least {screen.min_runs} runs and {screen.window_s:g} s, in turns of "
+        f"{screen.slice_s:g} s with the original.",
+        f"Final stage: {final.processes} fresh processes of at least {final.window_s:g} s for each model, in "
+        f"turns of {final.slice_s:g} s; ratios are paired by process, and their intervals corrected for the "
+        "number of finalists.",
+        "Accuracy: data split once into calibration, search and confirm; the bound is of confirm, which the "
+        "search never saw.",
+    )
