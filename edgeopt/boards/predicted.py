@@ -75,8 +75,6 @@ class PredictedBoard:
                 Measurement(
                     latency,
                     control_ratio=latency.value / control_ms if control_ms else None,
-                    # A prediction does not drift.
-                    drift=1.0,
                     roofline_fraction=self._roofline_fraction(costs, threads, latency.value),
                     protocol=protocol.name,
                 )
