@@ -10,7 +10,14 @@ import numpy as np
 from edgeopt.core.errors import DataError
 from edgeopt.core.objective import MaxDrop
 from edgeopt.core.trial import Accuracy
-from edgeopt.data.bounds import bootstrap_upper, needed_by_width, t_upper, tango_needed, tango_upper
+from edgeopt.data.bounds import (
+    bootstrap_upper,
+    needed_by_width,
+    t_upper,
+    tango_needed,
+    tango_upper,
+    unseen_upper,
+)
 from edgeopt.data.fit import Array
 from edgeopt.data.metric import Metric, PerSample, Whole, evaluated
 from edgeopt.data.outputs import join
@@ -105,6 +112,13 @@ class AccuracyGate:
         if isinstance(self.metric, PerSample):
             return self._bound_of_mean(self.metric, run, alpha)
         return self._bound_of_whole(self.metric, run, alpha)
+
+    def least_bound(self, finalists: int) -> float:
+        """The bound of a candidate that loses nothing: with these data no smaller drop can be established."""
+        scorer, alpha = self._scorers["confirm"], ERROR_RATE / max(1, finalists)
+        if isinstance(self.metric, PerSample) and self.metric.is_binary and scorer.part.groups is None:
+            return tango_upper(0, 0, len(scorer.part), alpha)
+        return unseen_upper(0.0, len(self._units()), alpha, abs(scorer.original.score))
 
     def verdict(self, accuracy: Accuracy, max_drop: MaxDrop | None = None) -> Verdict:
         """`established` if the bound of the drop is within what may be lost."""

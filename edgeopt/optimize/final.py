@@ -48,7 +48,7 @@ def run_final(job: Job) -> Final:
     first = replace(contenders[0], accuracy=_confirm(job, original, comparisons))
     job.confirm_score = first.accuracy.score if first.accuracy else None
     judged = [
-        _judge(job, contender, first, accuracy)
+        _judge(job, contender, first, accuracy, comparisons)
         for contender, accuracy in zip(contenders[1:], accuracies, strict=True)
     ]
     first = replace(first, rejected=job.options.objective.limit_violation(first.measurement))
@@ -118,7 +118,9 @@ def _measure_together(job: Job, trials: Sequence[Trial]) -> list[Contender]:
     return contenders
 
 
-def _judge(job: Job, contender: Contender, original: Contender, accuracy: Accuracy | None) -> Contender:
+def _judge(
+    job: Job, contender: Contender, original: Contender, accuracy: Accuracy | None, comparisons: int
+) -> Contender:
     """Why a contender cannot win: accuracy on confirm, a hard limit, or something else that got worse."""
     objective = job.options.objective
     original_score = job.confirm_score
@@ -126,14 +128,16 @@ def _judge(job: Job, contender: Contender, original: Contender, accuracy: Accura
     rejected = (
         contender.rejected
         or objective.accuracy_violation(accuracy, original_score)
-        or _unproven(job, accuracy, original_score)
+        or _unproven(job, accuracy, original_score, comparisons)
         or objective.limit_violation(contender.measurement)
         or ("; ".join(worse) if worse else None)
     )
     return replace(contender, accuracy=accuracy, rejected=rejected, worse=worse)
 
 
-def _unproven(job: Job, accuracy: Accuracy | None, original_score: float | None) -> str | None:
+def _unproven(
+    job: Job, accuracy: Accuracy | None, original_score: float | None, comparisons: int
+) -> str | None:
     """Refuse what these data could have established but did not.
 
     Where there are too few samples to establish anything, even a candidate without one changed answer, the
@@ -142,7 +146,7 @@ def _unproven(job: Job, accuracy: Accuracy | None, original_score: float | None)
     if job.gate is None or accuracy is None or accuracy.bound is None or original_score is None:
         return None
     allowed = job.options.objective.max_drop.allowed(original_score)
-    if accuracy.bound <= allowed or not job.gate.can_establish(allowed):
+    if accuracy.bound <= allowed or job.gate.least_bound(comparisons) > allowed:
         return None
     return f"the accuracy drop may be as large as {accuracy.bound:.4f}, {allowed:.4f} is allowed"
 
