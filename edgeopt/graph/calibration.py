@@ -124,7 +124,7 @@ def _measure(
 
 
 def instrumented(model: ir.Model) -> ir.Model:
-    """A copy with `REDUCTIONS` of all float32 tensors as further scalar outputs, one reduction after another."""
+    """A copy with `REDUCTIONS` of all float32 tensors as further scalar outputs, reduction by reduction."""
     copy = model.clone()
     watched = list(_float_tensors(copy.graph))
     for op_type in REDUCTIONS:

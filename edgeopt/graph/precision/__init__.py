@@ -62,5 +62,5 @@ def scheme(name: str) -> Scheme:
     Raises:
         ConfigError: No such scheme.
     """
-    module: Scheme = plugins.load(FAMILY, name)  # type: ignore[assignment]  # a module as the protocol
+    module: Scheme = plugins.load(FAMILY, name)
     return module

@@ -36,7 +36,8 @@ def activation(low: float, high: float) -> Affine:
 def quantize(values: Floats, affine: Affine) -> NDArray[np.int8]:
     """Constants that take part as activations, rounded half to even as QuantizeLinear does."""
     levels = np.rint(values / np.float32(affine.scale)) + affine.zero_point
-    return np.clip(levels, -128, 127).astype(np.int8)
+    integers: NDArray[np.int8] = np.clip(levels, -128, 127).astype(np.int8)
+    return integers
 
 
 def weight_scale(weight: Floats, axis: int | None, least: NDArray[np.float64] | float = 0.0) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +11,9 @@ import onnx_ir as ir
 from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import REGION_TAG, region_of
+
+Made = TypeVar("Made")
+Attribute = int | float | str | Sequence[int] | Sequence[float] | ir.Attr
 
 CONTRIB = "com.microsoft"
 MARK = "::"
@@ -43,7 +47,7 @@ class Edit:
         for node in graph.all_nodes():
             self._taken.update(str(value.name) for value in node.outputs)
         self._node_names = {str(node.name) for node in graph.all_nodes()}
-        self._shared: dict[tuple[ir.Value, str], ir.Value] = {}
+        self._shared: dict[tuple[ir.Value, str], Any] = {}
 
     def fresh(self, name: str) -> str:
         """`name`, or `name_2`, ... if a value has it already."""
@@ -56,7 +60,7 @@ class Edit:
         *,
         region: str,
         name: str,
-        attributes: Mapping[str, ir.convenience.SupportedAttrTypes] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
         outputs: int = 1,
         domain: str = "",
     ) -> ir.Node:
@@ -82,7 +86,7 @@ class Edit:
         inputs: Sequence[ir.Value | None],
         *,
         name: str,
-        attributes: Mapping[str, ir.convenience.SupportedAttrTypes] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
     ) -> ir.Value:
         """The output of a new node of `reader`'s region, placed before it."""
         node = self.make(op_type, inputs, region=region_of(reader), name=name, attributes=attributes)
@@ -101,11 +105,12 @@ class Edit:
         self.graph.register_initializer(value)
         return value
 
-    def shared(self, value: ir.Value, form: str, make: Callable[[], ir.Value]) -> ir.Value:
+    def shared(self, value: ir.Value, form: str, make: Callable[[], Made]) -> Made:
         """`make()`, once per `value` and `form` in this graph."""
         if (value, form) not in self._shared:
             self._shared[value, form] = make()
-        return self._shared[value, form]
+        made: Made = self._shared[value, form]
+        return made
 
     def replace(self, node: ir.Node, made: ir.Node, output: ir.Value) -> None:
         """Put `made` where `node` was: its first output takes over the name and the readers of `output`.
@@ -117,9 +122,8 @@ class Edit:
         """
         self.graph.insert_after(node, made)
         self.take_over(output, made.outputs[0])
-        producer = output.producer()
-        assert producer is not None
-        self.graph.remove([producer] if producer is node else [producer, node], safe=True)
+        last = output.producer()
+        self.graph.remove([node] if last is None or last is node else [last, node], safe=True)
 
     def take_over(self, old: ir.Value, new: ir.Value, *, but: ir.Node | None = None) -> None:
         """Let every reader of `old` (except node `but`) read `new`, which gets its name, type and shape."""
@@ -137,9 +141,9 @@ class Edit:
 
 def drop_unused(graph: ir.Graph) -> None:
     """Remove initializers that nobody reads any more."""
-    outputs = set(graph.outputs)
+    kept = {*graph.inputs, *graph.outputs}
     for name, value in tuple(graph.initializers.items()):
-        if not value.uses() and value not in outputs and not value.is_graph_input():
+        if not value.uses() and value not in kept:
             del graph.initializers[name]
 
 

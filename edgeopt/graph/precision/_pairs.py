@@ -45,6 +45,10 @@ class Pairs:
         found = self._edit.ranges.of(str(value.name))
         return None if found is None else arithmetic.activation(*found)
 
+    def is_known(self, value: ir.Value) -> bool:
+        """True if `value` is the output of a pair made here."""
+        return value in self._params
+
     def is_computed(self, value: ir.Value) -> bool:
         """True if an int8 node computed `value`."""
         return value in self._computed
@@ -76,13 +80,15 @@ class Pairs:
             like: A tensor that was `read`: its scale and zero point are used (pass-through operators).
         """
         node, name, edit = value.producer(), str(value.name), self._edit
-        affine = self._params[like][2] if like is not None else self.affine(value)
-        assert node is not None and affine is not None
-        scale, zero_point = self._params[like][:2] if like is not None else self._scalars(name, affine)
+        if node is None:
+            raise ValueError(f"{name!r} is computed by no node")
+        scale, zero_point, affine = self._params[like] if like is not None else self._new_params(value)
         region = region_of(node)
         to_int8 = edit.make("QuantizeLinear", [value, scale, zero_point], region=region, name=f"q_{name}")
         integers = to_int8.outputs[0]
-        to_float = edit.make("DequantizeLinear", [integers, scale, zero_point], region=region, name=f"dq_{name}")
+        to_float = edit.make(
+            "DequantizeLinear", [integers, scale, zero_point], region=region, name=f"dq_{name}"
+        )
         edit.graph.insert_after(node, [to_int8, to_float])
         made = to_float.outputs[0]
         edit.take_over(value, made, but=to_int8)
@@ -115,9 +121,8 @@ class Pairs:
         return self._edit.before(reader, "DequantizeLinear", inputs, name=f"dq_{name}", attributes=axis)
 
     def _quantized(self, value: ir.Value, reader: ir.Node) -> ir.Value:
-        affine, edit, name = self.affine(value), self._edit, str(value.name)
-        assert affine is not None
-        scale, zero_point = self._scalars(name, affine)
+        edit, name = self._edit, str(value.name)
+        scale, zero_point, affine = self._new_params(value)
         array = edit.weights.floats(value)
         if array is not None:
             integers = edit.initializer(f"{name}__int8", arithmetic.quantize(array, affine))
@@ -128,7 +133,10 @@ class Pairs:
         self._params[made] = (scale, zero_point, affine)
         return made
 
-    def _scalars(self, name: str, affine: Affine) -> tuple[ir.Value, ir.Value]:
-        scale = self._edit.initializer(f"{name}__scale", np.array(affine.scale, np.float32))
-        zero_point = self._edit.initializer(f"{name}__zero_point", np.array(affine.zero_point, np.int8))
-        return scale, zero_point
+    def _new_params(self, value: ir.Value) -> tuple[ir.Value, ir.Value, Affine]:
+        affine = self.affine(value)
+        if affine is None:
+            raise ValueError(f"the range of {value.name!r} is not known")
+        scale = self._edit.initializer(f"{value.name}__scale", np.array(affine.scale, np.float32))
+        zero_point = self._edit.initializer(f"{value.name}__zero_point", np.array(affine.zero_point, np.int8))
+        return scale, zero_point, affine

@@ -68,8 +68,7 @@ class Weights:
             perm: Transposes the result.
             least: See `arithmetic.least_scale`; where it binds, the result is not shared.
         """
-        tensor = constant(value)
-        assert tensor is not None
+        tensor = _tensor(value)
         form = f"int8 {axis} {perm}"
         known = self._recall(tensor, form)
         if isinstance(known, Int8) and bool(np.all(known.scale >= least)):
@@ -89,8 +88,7 @@ class Weights:
 
     def float16(self, value: ir.Value) -> NDArray[np.float16] | None:
         """A float32 constant in half precision; None where a value would overflow."""
-        tensor = constant(value)
-        assert tensor is not None
+        tensor = _tensor(value)
         known = self._recall(tensor, "float16")
         if known is None:
             with np.errstate(over="ignore"):
@@ -116,8 +114,27 @@ class Weights:
         return made
 
 
+def operand(node: ir.Node, index: int) -> ir.Value:
+    """An input that the operator requires.
+
+    Raises:
+        ValueError: It is missing: the node is malformed.
+    """
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise ValueError(f"{node.op_type} {node.name!r} lacks input {index}")
+    return value
+
+
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor of a constant: an initializer that callers cannot override, or a Constant node."""
-    if value is None or value.is_graph_input():
-        return None
-    return ir.convenience.get_const_tensor(value)
+    """The tensor of a constant: an initializer (`graph.model.load` makes sure that callers cannot override
+    it) or a Constant node.
+    """
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def _tensor(value: ir.Value) -> ir.TensorProtocol:
+    tensor = constant(value)
+    if tensor is None:
+        raise ValueError(f"{value.name!r} is not a constant")
+    return tensor

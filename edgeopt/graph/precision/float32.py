@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeopt.graph.precision._examples import CNN, MLP
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -19,17 +21,14 @@ LOSSY = False
 WEIGHT_BITS = 32
 MAX_ERROR = 0.0
 
-EXAMPLES = (
-    """<ir_version: 8, opset_import: ["": 13]>
-    mlp (float[4, 64] x) => (float[4, 32] y) <float[64, 32] w, float[32] b> {
-        y = Gemm(x, w, b)
-    }""",
-)
+EXAMPLES = (CNN, MLP)
 
 
-def applies(node: ir.Node) -> bool:  # noqa: ARG001  # the protocol's signature
+def applies(node: ir.Node) -> bool:  # noqa: ARG001 - the protocol's signature
+    """See `Scheme.applies`."""
     return True
 
 
-def apply(node: ir.Node, edit: Edit) -> bool:  # noqa: ARG001  # the protocol's signature
+def apply(node: ir.Node, edit: Edit) -> bool:  # noqa: ARG001 - the protocol's signature
+    """See `Scheme.apply`."""
     return False

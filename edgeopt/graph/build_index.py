@@ -1,0 +1,98 @@
+"""What was built already: a folder of content-addressed files, and which candidates they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edgeopt.core.errors import EdgeoptError
+
+INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A file that was built.
+
+    Attributes:
+        sha256: Of its bytes.
+        size_bytes: Its size.
+        opset: Of the default domain.
+        ir_version: As the file says.
+    """
+
+    sha256: str
+    size_bytes: int
+    opset: int
+    ir_version: int
+
+
+class BuildIndex:
+    """Maps build keys to files, in an append-only file of JSON lines.
+
+    A line that a crash or a full disk cut short is passed over: its candidate is built again.
+
+    Args:
+        folder: Absolute; made if it does not exist.
+
+    Raises:
+        EdgeoptError: It cannot be made or read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / INDEX
+        self._known: dict[str, Built] = {}
+        self._is_torn = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = self._file.read_bytes() if self._file.exists() else b""
+        except OSError as error:
+            raise EdgeoptError(f"cannot use {folder}: {error.strerror or error}") from error
+        self._is_torn = bool(content) and not content.endswith(b"\n")
+        for line in content.splitlines():
+            self._read(line)
+
+    def path(self, built: Built) -> Path:
+        """Where the file is, or is to be."""
+        return self._folder / f"{built.sha256}.onnx"
+
+    def has_file(self, built: Built) -> bool:
+        """Whether the file is there in full (its name says its content)."""
+        try:
+            return self.path(built).stat().st_size == built.size_bytes
+        except OSError:
+            return False
+
+    def find(self, key: str) -> Built | None:
+        """What was built for `key`, if its file is still there."""
+        built = self._known.get(key)
+        return built if built is not None and self.has_file(built) else None
+
+    def add(self, key: str, built: Built) -> None:
+        """Remember that `key` gives `built`, whose file is written.
+
+        Raises:
+            EdgeoptError: Disk full, permission.
+        """
+        line = json.dumps({"key": key} | asdict(built), sort_keys=True).encode() + b"\n"
+        try:
+            with self._file.open("ab") as stream:
+                stream.write((b"\n" if self._is_torn else b"") + line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            self._is_torn = True
+            raise EdgeoptError(f"cannot write {self._file}: {error.strerror or error}") from error
+        self._is_torn = False
+        self._known[key] = built
+
+    def _read(self, line: bytes) -> None:
+        try:
+            fields = json.loads(line)
+            key, sizes = str(fields["key"]), [int(fields[n]) for n in ("size_bytes", "opset", "ir_version")]
+            self._known[key] = Built(str(fields["sha256"]), *sizes)
+        except (ValueError, KeyError, TypeError):
+            return

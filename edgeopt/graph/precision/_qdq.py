@@ -1,0 +1,198 @@
+"""Static int8: which operators compute in int8, and how each is written in QDQ form.
+
+What the two static schemes share. ONNX Runtime turns `DequantizeLinear -> op -> QuantizeLinear` into one int8
+kernel for the operators named here, and computes any other in float32 between the two.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeopt.graph.precision import _arithmetic as arithmetic
+from edgeopt.graph.precision import scheme
+from edgeopt.graph.precision._arithmetic import Floats
+from edgeopt.graph.precision._edit import Edit
+from edgeopt.graph.precision._weights import constant, operand
+
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+ELEMENTWISE = frozenset(
+    {"Add", "Mul", "MatMul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"}
+)
+"""Each input and the output have a scale of their own."""
+
+PASS_THROUGH = frozenset({
+    "MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Gather",
+    "Expand", "Resize", "DepthToSpace",
+})  # fmt: skip
+"""They move values or pick among them: the output has the scale of the input, and no value is rounded."""
+
+FOLDED = frozenset({"Relu", "Clip"})
+"""Computed by the saturation of the QuantizeLinear behind them, whose range was calibrated behind them."""
+
+MIN_OPSET = 10
+"""QuantizeLinear, DequantizeLinear. A scale per channel needs 13."""
+
+
+def applies(node: ir.Node, min_opset: int = MIN_OPSET) -> bool:
+    """True for what computes in int8; what only passes values on follows its neighbours."""
+    if not _in_reach(node, min_opset) or any(_is_dequantized(value) for value in node.inputs):
+        return False
+    if node.op_type == "Gather":
+        return _is_table(node)
+    return node.op_type in ELEMENTWISE or (node.op_type in WEIGHTED and _has_weight(node))
+
+
+def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
+    """Write `node` in QDQ form; False leaves it untouched."""
+    pairs = edit.pairs
+    if not _in_reach(node, 13 if per_channel else MIN_OPSET):
+        return False
+    if node.op_type in FOLDED and pairs.is_folded(node):
+        pairs.write(node.outputs[0])
+        return True
+    if any(v is not None and _is_dequantized(v) and not pairs.is_known(v) for v in node.inputs):
+        return False
+    if node.op_type in WEIGHTED and _has_weight(node):
+        return _weighted(node, edit, per_channel)
+    if node.op_type in ELEMENTWISE:
+        return _elementwise(node, edit)
+    return node.op_type in PASS_THROUGH and _pass_through(node, edit)
+
+
+def _weighted(node: ir.Node, edit: Edit, per_channel: bool) -> bool:
+    data, weight, bias = operand(node, 0), operand(node, 1), (*node.inputs, None)[2]
+    affine, weights, floats = edit.pairs.affine(data), edit.weights.floats(weight), None
+    if affine is None or weights is None or not _plan_output(node, edit, dry=True):
+        return False
+    axis = _channel_axis(node, weights.ndim)
+    if bias is not None and (floats := _bias(edit.weights.floats(bias), weights.shape[axis])) is None:
+        return False
+    least = arithmetic.least_scale(floats, affine.scale)
+    if weights.ndim > 2 and node.op_type == "MatMul":
+        per_channel = False  # QLinearMatMul takes a scale per column of a matrix only
+    made = edit.weights.int8(weight, axis if per_channel else None, least=least)
+    node.replace_input_with(0, edit.pairs.read(data, node))
+    node.replace_input_with(1, edit.pairs.weight(weight, made, node))
+    if floats is not None:
+        levels, unit = arithmetic.quantize_bias(floats, affine.scale, made.scale)
+        node.replace_input_with(2, edit.pairs.bias(levels, unit, node))
+    _plan_output(node, edit)
+    return True
+
+
+def _elementwise(node: ir.Node, edit: Edit) -> bool:
+    inputs = [value for value in node.inputs if value is not None]
+    if all(constant(value) is not None for value in inputs):
+        return False
+    if any(edit.pairs.affine(value) is None for value in inputs) or not _plan_output(node, edit, dry=True):
+        return False
+    for index, value in enumerate(inputs):
+        node.replace_input_with(index, edit.pairs.read(value, node))
+    _plan_output(node, edit)
+    return True
+
+
+def _pass_through(node: ir.Node, edit: Edit) -> bool:
+    data = operand(node, 0)
+    if edit.pairs.affine(data) is None:
+        return False
+    if not edit.pairs.is_computed(data) and not _is_table(node):
+        return False
+    outputs = [value for value in node.outputs if value.uses() or value.is_graph_output()]
+    if node.op_type != "Split" and outputs != [node.outputs[0]]:
+        return False  # MaxPool's indices
+    source = edit.pairs.read(data, node)
+    node.replace_input_with(0, source)
+    for value in outputs:
+        edit.pairs.write(value, like=source)
+    return True
+
+
+def _plan_output(node: ir.Node, edit: Edit, *, dry: bool = False) -> bool:
+    """Quantize the output of `node`, or of the activation behind it; False if its range is not known."""
+    output = node.outputs[0]
+    if (activation := _activation(node, edit)) is not None:
+        if not dry:
+            edit.pairs.fold(activation)
+        return True
+    if node.op_type == "Gemm" and not any(_takes_int8(user, edit) for user, _ in output.uses()):
+        return True  # QGemm writes float32 at no cost: rounding would only lose accuracy
+    if edit.pairs.affine(output) is None:
+        return False
+    if not dry:
+        edit.pairs.write(output)
+    return True
+
+
+def _activation(node: ir.Node, edit: Edit) -> ir.Node | None:
+    """The Relu or Clip that alone reads `node` and is static int8 too."""
+    output = node.outputs[0]
+    uses = tuple(output.uses())
+    if len(uses) != 1 or uses[0][1] != 0 or output.is_graph_output():
+        return None
+    user = uses[0][0]
+    if user.op_type not in FOLDED or user.domain or user.graph is not edit.graph:
+        return None
+    known = _is_static(user, edit) and edit.pairs.affine(user.outputs[0]) is not None
+    if not known:
+        return None
+    if node.op_type == "Gemm":  # else the activation would be computed on rounded values for no int8 reader
+        readers = [reader for reader, _ in user.outputs[0].uses()]
+        return user if any(_takes_int8(reader, edit) for reader in readers) else None
+    return user
+
+
+def _takes_int8(node: ir.Node, edit: Edit) -> bool:
+    kinds = WEIGHTED | ELEMENTWISE | PASS_THROUGH | FOLDED
+    return not node.domain and node.op_type in kinds and node.graph is edit.graph and _is_static(node, edit)
+
+
+def _is_static(node: ir.Node, edit: Edit) -> bool:
+    return scheme(edit.scheme_of(node)).STATIC
+
+
+def _in_reach(node: ir.Node, min_opset: int) -> bool:
+    graph = node.graph
+    opset = graph.opset_imports.get("", 1) if graph is not None else 0
+    return not node.domain and opset >= min_opset
+
+
+def _has_weight(node: ir.Node) -> bool:
+    """A constant float32 weight in the form that the int8 kernels take."""
+    if len(node.inputs) < 2:
+        return False
+    tensor = constant(node.inputs[1])
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size == 0 or len(tensor.shape) < 2:
+        return False
+    if node.op_type != "Gemm":
+        return constant(node.inputs[0]) is None
+    plain = all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+    return plain and node.attributes.get_int("transA", 0) == 0
+
+
+def _is_table(node: ir.Node) -> bool:
+    """Gather from a constant float32 table (an embedding)."""
+    if node.op_type != "Gather" or not node.inputs:
+        return False
+    tensor = constant(node.inputs[0])
+    return tensor is not None and tensor.dtype == ir.DataType.FLOAT and len(tensor.shape) > 1
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _channel_axis(node: ir.Node, rank: int) -> int:
+    if node.op_type == "Conv":
+        return 0
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+    return 0 if transposed else rank - 1
+
+
+def _bias(bias: Floats | None, channels: int) -> Floats | None:
+    """The bias as one number per channel; None if it has another form (Gemm's C may be a matrix)."""
+    if bias is None or bias.size not in (1, channels) or (bias.ndim and bias.shape[-1] != bias.size):
+        return None
+    return np.broadcast_to(bias.reshape(-1), (channels,))

@@ -1,0 +1,94 @@
+"""What can be decided about a model: its rewrites, the precision of its regions, how the runtime runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from edgeopt.core.region import Region
+from edgeopt.core.space import DecisionPoint, SearchSpace
+from edgeopt.graph import precision, rewriting
+from edgeopt.graph.model import Model, at_least_opset
+from edgeopt.graph.regions import regions
+
+QUANTIZABLE_OPSET = 13
+"""From here on DequantizeLinear has a scale per channel."""
+
+OFF, ON = "off", "on"
+LEVELS = ("basic", "extended", "all")
+DEFAULT_LEVEL = "all"
+
+
+def search_space(model: Model, *, lossy: bool, cores: int) -> SearchSpace:
+    """The decision points of a frozen model, in topological order of their regions.
+
+    Args:
+        lossy: Whether there is data to judge lossy decisions by; without, only exact rewrites and runtime
+            settings are offered.
+        cores: Of the board.
+
+    Returns:
+        Per region its applicable rewrites, then its precision (only where some scheme applies); last the
+        runtime's settings.
+    """
+    found = regions(model)
+    rewrites = rewriting.applicable(model, found)
+    schemes = applicable_schemes(quantizable(model.ir), found) if lossy else {}
+    points: list[DecisionPoint] = []
+    for region in found:
+        for name in sorted(rewrites):
+            if rewrites[name].get(region.name) and (lossy or rewriting.is_exact(name)):
+                points.append(DecisionPoint(f"rewrite:{name}@{region.name}", (OFF, ON), OFF))
+        if options := schemes.get(region.name):
+            points.append(
+                DecisionPoint(
+                    f"precision@{region.name}", (precision.UNCHANGED, *options), precision.UNCHANGED
+                )
+            )
+    return SearchSpace(model.digest, (*points, *runtime_points(cores)), found)
+
+
+def runtime_points(cores: int) -> tuple[DecisionPoint, ...]:
+    """Threads (powers of two, and all cores), graph optimization level, spinning."""
+    threads = [str(2**power) for power in range(cores.bit_length()) if 2**power < cores] + [str(cores)]
+    return (
+        DecisionPoint("runtime:threads", tuple(threads), str(cores)),
+        DecisionPoint("runtime:graph_optimization_level", LEVELS, DEFAULT_LEVEL),
+        DecisionPoint("runtime:allow_spinning", ("0", "1"), "1"),
+    )
+
+
+def quantizable(model: ir.Model) -> ir.Model:
+    """The graph that precision schemes start from: raised to opset 13 where it can be, else as it is."""
+    return at_least_opset(model, QUANTIZABLE_OPSET)
+
+
+def applicable_schemes(model: ir.Model, found: Sequence[Region]) -> Mapping[str, tuple[str, ...]]:
+    """The schemes that change something in each region, besides leaving it; regions without any are left out.
+
+    What is quantized already has none.
+    """
+    nodes = {str(node.name): node for node in model.graph}
+    options: dict[str, tuple[str, ...]] = {}
+    for region in found:
+        members = [nodes[name] for name in region.nodes if name in nodes]
+        names = tuple(
+            name
+            for name in precision.names()
+            if name != precision.UNCHANGED and any(precision.scheme(name).applies(node) for node in members)
+        )
+        if names and not any(is_quantized(node) for node in members):
+            options[region.name] = names
+    return options
+
+
+def is_quantized(node: ir.Node) -> bool:
+    """True for operators that compute with, from or to integers that stand for reals."""
+    return "Quantize" in node.op_type or "QLinear" in node.op_type or node.op_type in _INTEGER_OPS
+
+
+_INTEGER_OPS = frozenset({
+    "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QMoE",
+    "GatherBlockQuantized", "MatMulBnb4", "QEmbedLayerNormalization", "QOrderedMatMul",
+})  # fmt: skip
