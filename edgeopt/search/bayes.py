@@ -1,0 +1,68 @@
+"""Bayesian linear regression with an informative prior, for far fewer observations than features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What N observations say of D weights whose prior is `N(0, variance)`, plus a smooth residual.
+
+    Attributes:
+        weights: `(D,)` posterior mean.
+        dual: `(N,)` the observations' pull: mean of the residual is `kernel(x, X) @ dual`.
+        rows: `(N, D)` features of the observations.
+        lower: `(N, N)` Cholesky factor of the observations' covariance.
+        variance: Prior variance of each weight.
+        evidence: Log marginal likelihood.
+    """
+
+    weights: Floats
+    dual: Floats
+    rows: Floats
+    lower: Floats
+    variance: float
+    evidence: float
+
+    def deviation(self, rows: Floats, kernel: Floats, residual: float) -> Floats:
+        """`(B,)` posterior standard deviation at `rows` `(B, D)`, noise not included.
+
+        Args:
+            kernel: `(B, N)` residual covariance with the observations.
+            residual: Prior variance of the residual.
+        """
+        prior = self.variance * np.einsum("bd,bd->b", rows, rows) + residual
+        shared = self.variance * rows @ self.rows.T + kernel
+        known = solve_triangular(self.lower, shared.T, lower=True, check_finite=False)
+        return np.sqrt(np.maximum(prior - np.einsum("nb,nb->b", known, known), 1e-12))
+
+    def weight_deviation(self) -> Floats:
+        """`(D,)` posterior standard deviation of each weight alone."""
+        known = solve_triangular(self.lower, self.variance * self.rows, lower=True, check_finite=False)
+        return np.sqrt(np.maximum(self.variance - np.einsum("nd,nd->d", known, known), 1e-12))
+
+
+def regress(rows: Floats, targets: Floats, noise: Floats, kernel: Floats, variance: float) -> Posterior:
+    """Condition the prior on observations; works in the N dimensions of the observations.
+
+    Args:
+        rows: `(N, D)` features, already divided by what makes their weights' prior a unit normal.
+        targets: `(N,)` observed, less the prior mean.
+        noise: `(N,)` variance of each observation.
+        kernel: `(N, N)` residual covariance.
+        variance: Prior variance of the weights.
+
+    Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.1 and 2.7.
+    """
+    covariance = variance * rows @ rows.T + kernel + np.diag(noise)
+    lower = cholesky(covariance, lower=True, check_finite=False)
+    dual = cho_solve((lower, True), targets, check_finite=False)
+    evidence = -0.5 * float(targets @ dual) - float(np.log(np.diag(lower)).sum())
+    return Posterior(variance * rows.T @ dual, dual, rows, lower, variance, evidence)

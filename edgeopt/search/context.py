@@ -1,0 +1,64 @@
+"""What a sampler is given to propose from: the space, what is asked for, and what was measured so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeopt.core.objective import Objective
+from edgeopt.core.space import SearchSpace
+from edgeopt.core.trial import Trial
+
+RegionTimes = Mapping[str, Mapping[str, float]]
+"""Precision option -> region -> measured ms, from profiling uniform models on the board."""
+
+
+def _no_region_times() -> RegionTimes:
+    return {}
+
+
+def _no_score() -> float | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """Everything that a sampler may use. The callables are read anew for every proposal.
+
+    Attributes:
+        space: The decision points.
+        objective: Constraints, and the figure to make small.
+        seed: The same seed and the same measurements give the same proposals.
+        folder: Where a sampler may keep files that survive a kill (None: nowhere).
+        history: All finished trials, oldest first.
+        original_score: Of the metric on the search part; None without data or before the baseline.
+        region_ms: Measured times of regions; may be empty.
+    """
+
+    space: SearchSpace
+    objective: Objective
+    seed: int
+    folder: Path | None
+    history: Callable[[], Sequence[Trial]]
+    original_score: Callable[[], float | None] = _no_score
+    region_ms: Callable[[], RegionTimes] = _no_region_times
+
+    def allowed_drop(self) -> float | None:
+        """The absolute drop that the objective allows; None where accuracy is not known."""
+        score = self.original_score()
+        return None if score is None else self.objective.max_drop.allowed(score)
+
+
+def size(space: SearchSpace) -> int:
+    """How many different candidates a space has."""
+    return math.prod(len(point.options) for point in space.points)
+
+
+def exhausted(space: SearchSpace, history: Sequence[Trial]) -> bool:
+    """True when every candidate of the space was tried: the search ends early."""
+    # Most spaces are far too large to be exhausted: do not hash every candidate to find out.
+    if size(space) > len(history):
+        return False
+    return len({trial.candidate.decisions for trial in history}) >= size(space)

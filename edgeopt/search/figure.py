@@ -1,0 +1,189 @@
+"""Predicts one measured figure (a latency, a size, ...) of candidates, with its uncertainty.
+
+    log figure = log(1 + options + boundaries) + runtime factors + residual      (default model: 0)
+
+*options* and *boundaries* add up over the graph in units of the default model's figure; runtime settings
+multiply. Boundaries price each edge whose ends chose different precisions, which is what makes random mixes
+slower than either pure model. The residual is a smooth function of how many decisions differ: it keeps
+predictions near a measured candidate close to its measurement, and uncertain far from all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeopt.search.bayes import Floats, Posterior, regress
+from edgeopt.search.context import RegionTimes
+from edgeopt.search.layout import FAMILIES, Codes, Layout
+from edgeopt.search.prior import Prior, build
+
+FLOOR = 0.02
+"""No candidate is predicted faster than this share of the default's graph time (keeps the log defined)."""
+ROUNDS = 8
+RESIDUAL_DEVIATION = (0.03, 0.1)
+PRIOR_VARIANCE = (0.25, 1.0, 4.0)
+NOISE_FACTOR = (1.0, 9.0)
+DISTANCE = 0.25
+"""Share of all decisions after which the residual is forgotten (to 1/e)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    variance: float = 1.0
+    noise: float = 1.0
+    residual: float = RESIDUAL_DEVIATION[0] ** 2
+
+
+class FigureModel:
+    """A log-figure relative to the default model's, fitted on all candidates whose figure is known."""
+
+    def __init__(
+        self, layout: Layout, figure: str, region_ms: RegionTimes | None = None, boundaries: bool = True
+    ) -> None:
+        self.layout = layout
+        self.prior: Prior = build(layout, figure, region_ms or {}, boundaries)
+        words = len(layout.words)
+        self._boundaries = boundaries
+        self._pairs = words * words
+        self.reference = 0.0
+        """Log of the default model's figure, in the figure's unit: what predictions are relative to."""
+        self._posterior: Posterior | None = None
+        self._settings = _Settings()
+        self._codes_mask = np.zeros((0, layout.columns))
+        self._set_weights(np.zeros(self.prior.spread.shape[1]), np.zeros(layout.columns + 1))
+
+    def fit(self, codes: Codes, values: Floats, relative_error: Floats) -> None:
+        """Learn from N measured candidates.
+
+        Args:
+            codes: `(N, P)`.
+            values: `(N,)` positive figures.
+            relative_error: `(N,)` standard deviation of each, as a fraction.
+        """
+        if not len(values):
+            return
+        is_default = (codes == self.layout.default).all(axis=1)
+        logs = np.log(values)
+        known_default = bool(is_default.any())
+        self.reference = float(logs[is_default].mean() if known_default else logs.mean())
+        self._offset_deviation = 0.02 if known_default else 1.0
+        graph, chosen = self._columns(codes)
+        self._codes_mask = chosen
+        noise = np.maximum(relative_error, 0.01) ** 2
+        targets = logs - self.reference
+        self._gauss_newton(graph, chosen, targets, noise)
+        self._settings = self._most_likely(graph, chosen, targets, noise)
+        self._gauss_newton(graph, chosen, targets, noise)
+
+    def predict(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of `log(figure / default's figure)`, each `(B,)`."""
+        graph, chosen = self._columns(codes)
+        rows, mean = self._linearised(graph, chosen)
+        residual = self._settings.residual
+        if self._posterior is None:
+            prior = self._settings.variance * np.einsum("bd,bd->b", rows, rows)
+            return mean, np.sqrt(prior + residual)
+        kernel = self._kernel(chosen, self._codes_mask)
+        return mean + kernel @ self._posterior.dual, self._posterior.deviation(rows, kernel, residual)
+
+    def option_prices(self) -> tuple[Floats, Floats]:
+        """`(P, K)` mean and spread of each option alone: graph options in units of the default's figure,
+        runtime options as log factors."""
+        columns = self.layout.columns
+        runtime = np.repeat(self._is_runtime()[:, None], self.layout.width, axis=1)
+        mean, spread = np.zeros(self.layout.column.shape), np.zeros(self.layout.column.shape)
+        known = self.layout.column >= 0
+        column = self.layout.column[known]
+        deviation = self._column_deviation()
+        mean[known] = np.where(runtime[known], self._runtime[column], self._graph[:columns][column])
+        spread[known] = deviation[column]
+        return mean, spread
+
+    def edge_prices(self) -> Floats:
+        """`(E, V, V)` cost of each edge by the words at its ends, 0 where they agree."""
+        words = len(self.layout.words)
+        edges = self._graph[self.layout.columns : self.layout.columns + len(self.layout.edges)]
+        pairs = self._graph[self.layout.columns + len(self.layout.edges) :].reshape(words, words)
+        prices = edges[:, None, None] + self.prior.edge_scale[:, None, None] * pairs
+        return np.asarray(prices * (1 - np.eye(words)) * self._boundaries)
+
+    def _set_weights(self, weights: Floats, runtime: Floats) -> None:
+        self._weights, self._runtime_weights = weights, runtime
+        self._graph = self.prior.mean + self.prior.spread @ weights
+        self._runtime = self.prior.runtime_mean + self.prior.runtime_spread * runtime[:-1]
+
+    def _is_runtime(self) -> NDArray[np.bool_]:
+        return np.asarray(self.layout.family == FAMILIES.index("runtime"))
+
+    def _columns(self, codes: Codes) -> tuple[Floats, Floats]:
+        """`(B, D)` graph columns and `(B, C)` which options differ from the default."""
+        layout, count = self.layout, len(codes)
+        chosen = np.zeros((count, layout.columns + 1))
+        chosen[np.arange(count)[:, None], layout.column[np.arange(layout.count), codes]] = 1.0
+        chosen = chosen[:, :-1]  # the last column collected the defaults (-1)
+        spoken = layout.spoken(codes)
+        ends = spoken[:, layout.edges]  # (B, E, 2)
+        differs = (ends[..., 0] != ends[..., 1]) * float(self._boundaries)
+        pair = ends[..., 0] * len(layout.words) + ends[..., 1] + self._pairs * np.arange(count)[:, None]
+        scaled = differs * self.prior.edge_scale
+        totals = np.bincount(pair.ravel(), weights=scaled.ravel(), minlength=count * self._pairs)
+        return np.hstack([chosen, differs, totals.reshape(count, self._pairs)]), chosen
+
+    def _linearised(self, graph: Floats, chosen: Floats) -> tuple[Floats, Floats]:
+        """Gradient `(B, W)` by the unit-normal weights, and the mean without residual `(B,)`."""
+        inner = np.maximum(1.0 + graph @ self._graph, FLOOR)
+        spread = np.asarray((self.prior.spread.T @ graph.T).T)
+        offset = np.full((len(graph), 1), getattr(self, "_offset_deviation", 1.0))
+        rows = np.hstack([spread / inner[:, None], chosen * self.prior.runtime_spread, offset])
+        mean = np.log(inner) + chosen @ self._runtime + offset[:, 0] * self._runtime_weights[-1]
+        return rows, mean
+
+    def _kernel(self, a: Floats, b: Floats) -> Floats:
+        overlap = a @ b.T
+        apart = np.maximum(a.sum(1)[:, None] + b.sum(1)[None, :] - 2 * overlap, 0.0)
+        return np.asarray(self._settings.residual * np.exp(-apart / max(DISTANCE * self.layout.count, 1.0)))
+
+    def _gauss_newton(self, graph: Floats, chosen: Floats, targets: Floats, noise: Floats) -> None:
+        for _ in range(ROUNDS):
+            rows, mean = self._linearised(graph, chosen)
+            now = np.concatenate([self._weights, self._runtime_weights])
+            posterior = self._regress(rows, targets - mean + rows @ now, noise, chosen, self._settings)
+            step = posterior.weights - now
+            # A full step from far away can overshoot where 1 / inner is steep.
+            step *= min(1.0, 3.0 / max(float(np.abs(step).max()), 1e-9))
+            split = len(self._weights)
+            self._set_weights((now + step)[:split], (now + step)[split:])
+            self._posterior = posterior
+
+    def _regress(
+        self, rows: Floats, targets: Floats, noise: Floats, chosen: Floats, settings: _Settings
+    ) -> Posterior:
+        scale = settings.residual / self._settings.residual
+        kernel = self._kernel(chosen, chosen) * scale
+        return regress(rows, targets, noise * settings.noise, kernel, settings.variance)
+
+    def _most_likely(self, graph: Floats, chosen: Floats, targets: Floats, noise: Floats) -> _Settings:
+        rows, mean = self._linearised(graph, chosen)
+        linear = targets - mean + rows @ np.concatenate([self._weights, self._runtime_weights])
+        grid = [
+            _Settings(variance, factor, deviation**2)
+            for variance in PRIOR_VARIANCE
+            for factor in NOISE_FACTOR
+            for deviation in RESIDUAL_DEVIATION
+        ]
+        return max(grid, key=lambda s: self._regress(rows, linear, noise, chosen, s).evidence)
+
+    def _column_deviation(self) -> Floats:
+        """`(C,)` posterior deviation of each option's own coefficient."""
+        weights = self.prior.spread.shape[1]
+        if self._posterior is None:
+            unit = np.ones(weights + self.layout.columns + 1)
+        else:
+            unit = self._posterior.weight_deviation() ** 2
+        options = self.prior.spread[: self.layout.columns]
+        graph = options.multiply(options) @ unit[:weights]
+        runtime = self.prior.runtime_spread**2 * unit[weights:-1]
+        return np.sqrt(np.asarray(graph).ravel() + runtime)

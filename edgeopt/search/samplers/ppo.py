@@ -1,0 +1,117 @@
+"""Reinforcement learning on a surrogate that every measurement corrects: the default.
+
+One proposal:
+
+1. Fit the surrogate on all trials so far: options and the boundaries between them, pattern by pattern.
+2. Train the policy (MaskablePPO, the weights of the last proposal) on thousands of episodes that the
+   surrogate prices; where an episode ends in a measured candidate, its reward is the measurement. The best
+   measured candidates are also imitated directly.
+3. Draw candidates from the policy; add variants of the best measured ones, and refine the most promising.
+4. Propose the one with the largest expected improvement x chance to keep every constraint; once in a while
+   explore instead. Nothing that was tried is proposed again.
+
+The same seed and the same measurements give the same proposals, also over a kill and a resume.
+
+Source: Schulman et al., Proximal Policy Optimization Algorithms, 2017; Huang and Ontañón, A Closer Look at
+Invalid Action Masking in Policy Gradient Algorithms, 2022.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeopt.search.acquisition import daring, fresh, merit
+from edgeopt.search.checkpoint import Checkpoints
+from edgeopt.search.context import size
+from edgeopt.search.layout import Codes, Layout
+from edgeopt.search.neighbours import everything, mutate, uniform
+from edgeopt.search.samplers import Example
+from edgeopt.search.samplers._examples import LONG, SMALL
+from edgeopt.search.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+    from edgeopt.search.context import SearchContext
+
+EXAMPLES = (Example(SMALL), Example(LONG))
+
+DRAWN = 64
+"""Candidates drawn from the policy."""
+VARIANTS = 128
+"""Variants made in each round of refining."""
+REFINEMENTS = 4
+PARENTS = 16
+SMALL_SPACE = 4096
+"""Up to this many candidates, all of them are ranked: nothing can be missed."""
+EXPLORATION = 0.1
+"""Share of proposals that follow one draw from the surrogate's belief instead of its expectation."""
+
+
+def create(context: SearchContext) -> BaseSampler:
+    """The sampler, as Optuna calls it."""
+    from edgeopt.search.samplers._joint import JointSampler
+
+    return JointSampler(Ppo(context).propose)
+
+
+class Ppo:
+    """Proposes encoded candidates for one context."""
+
+    def __init__(self, context: SearchContext) -> None:
+        self.context = context
+        self.layout = Layout(context.space)
+        self.checkpoints = Checkpoints(context)
+
+    def propose(self, number: int, running: list[dict[str, Any]]) -> dict[str, str]:
+        """Decisions for trial `number`.
+
+        Args:
+            running: Decisions of candidates that were proposed and are not measured yet.
+        """
+        history = self.context.history()
+        rng = np.random.default_rng([self.context.seed, number])
+        surrogate = Surrogate(self.layout, self.context)
+        drawn = self._drawn(surrogate, number)
+        pending = [self.context.space.candidate(decisions) for decisions in running]
+        tried = self.layout.encode([t.candidate for t in history] + pending)
+        chosen = self._choose(surrogate, drawn, tried, rng)
+        return dict(self.layout.decode(chosen).decisions)
+
+    def _drawn(self, surrogate: Surrogate, number: int) -> Codes:
+        """Train the policy and draw from it."""
+        from edgeopt.search.agent import Agent, isolated
+
+        history = self.context.history()
+        seed = int(np.random.SeedSequence([self.context.seed, number]).generate_state(1)[0] % 2**31)
+        with isolated(seed):
+            agent = Agent(surrogate, seed, self.checkpoints.latest(number, history))
+            agent.train()
+            drawn = agent.sample(DRAWN)
+            self.checkpoints.save(number, history, agent.weights())
+        return drawn
+
+    def _choose(self, surrogate: Surrogate, drawn: Codes, tried: Codes, rng: np.random.Generator) -> Codes:
+        pool = fresh(self._pool(surrogate, drawn, rng), tried)
+        if not len(pool):
+            # Exhausted, or nearly: the loop ends on `context.exhausted`; until then repeat the best.
+            best = surrogate.incumbent()
+            return self.layout.default if best is None else best[0]
+        explore = rng.random() < EXPLORATION
+        scores = daring(surrogate, pool, rng) if explore else merit(surrogate, pool)
+        return pool[int(np.argmax(scores))]
+
+    def _pool(self, surrogate: Surrogate, drawn: Codes, rng: np.random.Generator) -> Codes:
+        """What the policy drew, and what grows from it and from the best trials by small changes."""
+        if size(self.context.space) <= SMALL_SPACE:
+            return np.concatenate([drawn, everything(self.layout)])
+        elite = surrogate.elite(PARENTS)
+        pool = np.unique(np.concatenate([drawn, elite, uniform(self.layout)]), axis=0)
+        for _ in range(REFINEMENTS):
+            best = np.argsort(-merit(surrogate, pool), kind="stable")[:PARENTS]
+            parents = np.concatenate([pool[best], elite])
+            variants = mutate(self.layout, parents, VARIANTS, rng)
+            pool = np.unique(np.concatenate([pool, variants]), axis=0)
+        return pool
