@@ -1,9 +1,9 @@
 """What every transport must do: run these checks on a new one against a real board.
 
-    @pytest.mark.parametrize("check", transports.CHECKS)
-    def test_my_transport(check, tmp_path):
-        with contextlib.closing(my_transport.connect(address)) as transport:
-            check(transport, tmp_path)
+@pytest.mark.parametrize("check", transports.CHECKS)
+def test_my_transport(check, tmp_path):
+    with contextlib.closing(my_transport.connect(address)) as transport:
+        check(transport, tmp_path)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_examples(scheme: str) -> None:
 def check_commands(transport: Transport, folder: Path) -> None:
     """Both outputs, the exit status, and shell syntax pass through; much output does not block."""
     del folder
-    result = transport.run("echo out; echo \"it's\" >&2; exit 3")
+    result = transport.run('echo out; echo "it\'s" >&2; exit 3')
     _expect((result.status, result.stdout, result.stderr) == (3, "out\n", "it's\n"), f"{result}")
     long = transport.run("head -c 3000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2")
     _expect(len(long.stdout) == len(long.stderr) == 3_000_000, "output was lost")

@@ -23,7 +23,10 @@ def chain(layers: int) -> bytes:
     weight = np.eye(WIDTH, dtype=np.float32) + 1e-3
     names = ["x", *(f"h{i}" for i in range(1, layers)), "y"]
     graph = helper.make_graph(
-        [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], name=f"mm{i}") for i in range(layers)],
+        [
+            helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], name=f"mm{i}")
+            for i in range(layers)
+        ],
         "chain",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, WIDTH])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, WIDTH])],

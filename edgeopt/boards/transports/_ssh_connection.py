@@ -94,6 +94,8 @@ def negotiated(
         session.start_client(timeout=ANSWER_TIMEOUT_S)
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise ConnectError(f"{hop.key_name} does not answer as an SSH server: {_one_line(error)}") from error
+    if not session.initial_kex_done:  # paramiko returns in silence when its time is over
+        raise ConnectError(f"{hop.key_name} does not answer as an SSH server within {ANSWER_TIMEOUT_S:g} s")
     return session
 
 
