@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 HERE = pathlib.Path(__file__).parent
 PARTS = {"calibration": 256, "search": 744, "confirm": 5000}
-FEATURES, CHANNELS, HIDDEN, DEPTH, WIDE = 16, 160, 384, 4, 256
+FEATURES, CHANNELS, HIDDEN, DEPTH, WIDE = 16, 160, 384, 6, 192
 
 
 def read_letters(source: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +87,7 @@ def main() -> None:
     *held_out, rest = split(len(features), list(PARTS.values()), rng)
     inputs, labels = torch.from_numpy(features[rest]).float(), torch.from_numpy(classes[rest])
     model = LetterNet(inputs.mean(0), inputs.std(0))
-    model = fit(model, inputs, labels, epochs=24, learning_rate=2e-3, augment=augment, batch_size=128)
+    model = fit(model, inputs, labels, epochs=9, learning_rate=2e-3, augment=augment, batch_size=128)
     export(model, inputs[:1], HERE / "model.onnx", "features", dynamic_batch=True)
 
     (HERE / "data").mkdir(exist_ok=True)
