@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -9,6 +10,9 @@ import numpy as np
 import onnx
 import onnx_ir
 from numpy.typing import NDArray
+
+from edgeopt.graph.flops import elements, sizes
+from edgeopt.graph.reading import has_subgraph
 
 MAX_FOLDED_ELEMENTS = 1 << 16
 """A folded result may have this many elements, or as many as the constants that it replaces."""
@@ -38,15 +42,25 @@ def scalar_of(value: onnx_ir.Value | None) -> float | None:
     return None if array is None or array.dtype.kind not in "fiub" else float(array.reshape(-1)[0])
 
 
-def add_initializer(
-    graph: onnx_ir.Graph, name: str, array: NDArray[np.generic], *, taken: set[str] | None = None
-) -> onnx_ir.Value:
+def constant_of(value: onnx_ir.Value | None) -> NDArray[np.generic]:
+    """The constant behind a value that is known to be one.
+
+    Raises:
+        ValueError: It is not.
+    """
+    array = array_of(value)
+    if array is None:
+        raise ValueError(f"{value.name if value is not None else 'an absent input'} is not constant")
+    return array
+
+
+def add_initializer(graph: onnx_ir.Graph, name: str, array: NDArray[np.generic]) -> onnx_ir.Value:
     """Add a constant to the graph under `name`, or that with a number behind it where it is taken."""
-    unique = free_name(graph, name) if taken is None else free_name(graph, name, taken)
+    unique = free_name(graph, name)
     tensor = onnx_ir.tensor(array, name=unique)
     value = onnx_ir.Value(
         name=unique,
-        shape=onnx_ir.Shape(tensor.shape),
+        shape=onnx_ir.Shape(tensor.shape.numpy()),
         type=onnx_ir.TensorType(tensor.dtype),
         const_value=tensor,
     )
@@ -54,11 +68,12 @@ def add_initializer(
     return value
 
 
-def free_name(graph: onnx_ir.Graph, name: str, taken: set[str] | None = None) -> str:
-    """`name`, or `name_2`, `name_3`, ... if a value of the graph has that name already."""
-    if taken is None:
-        taken = {str(v.name) for v in (*graph.inputs, *graph.initializers.values())}
-        taken |= {str(output.name) for node in graph.all_nodes() for output in node.outputs}
+def free_name(graph: onnx_ir.Graph, name: str) -> str:
+    """`name`, or `name_2`, `name_3`, ... if a value of the graph or its subgraphs is called so already."""
+    taken = {str(value.name) for value in graph.inputs}
+    for holder in (graph, *graph.subgraphs()):
+        taken.update(holder.initializers)
+        taken.update(str(output.name) for node in holder for output in node.outputs)
     unique, number = name, 1
     while unique in taken:
         number += 1
@@ -87,7 +102,7 @@ def replace_by_constant(value: onnx_ir.Value, tensor: onnx_ir.TensorProtocol) ->
     value.name = None
     constant = onnx_ir.Value(
         name=name,
-        shape=onnx_ir.Shape(tensor.shape),
+        shape=onnx_ir.Shape(tensor.shape.numpy()),
         type=onnx_ir.TensorType(tensor.dtype),
         const_value=tensor,
     )
@@ -101,21 +116,16 @@ def foldable(node: onnx_ir.Node) -> str | None:
         return f"{node.domain} operators are left to the runtime"
     if node.op_type in _NOT_FOLDED:
         return f"{node.op_type} is not folded: it is random, or keeps weights small"
-    if any(
-        a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
-        for a in node.attributes.values()
-    ):
+    if has_subgraph(node):
         return f"{node.op_type} holds a graph"
     if any(output.is_graph_output() for output in node.outputs):
         return "its result is an output of the model"
     for output in node.outputs:
-        if output.shape is not None and output.shape.is_static():
-            if np.prod(output.shape.numpy(), dtype=np.float64) > _largest_result(node):
-                return f"its result has {np.prod(output.shape.numpy())} elements: too many to store"
+        count = elements(output)
+        if count is not None and count > _largest_result(node):
+            return f"its result has {count} elements: too many to store"
     if node.op_type in ("Shape", "Size"):
-        source = node.inputs[0]
-        settled = source is not None and source.shape is not None and source.shape.is_static()
-        return None if settled else "the shape that it asks for is not fixed"
+        return None if sizes(node.inputs[0]) is not None else "the shape that it asks for is not fixed"
     for value in node.inputs:
         if value is not None and array_of(value) is None:
             return f"{value.name} is computed at run time"
@@ -123,12 +133,11 @@ def foldable(node: onnx_ir.Node) -> str | None:
 
 
 def evaluate(node: onnx_ir.Node) -> list[NDArray[np.generic]] | None:
-    """Compute a `foldable` node; None where the reference implementation cannot, or the result is too large."""
-    if node.op_type == "Shape" and node.inputs[0] is not None and node.inputs[0].shape is not None:
+    """Compute a `foldable` node; None where onnx's reference cannot, or the result is too large."""
+    if node.op_type in ("Shape", "Size"):
+        shape = sizes(node.inputs[0]) or ()
         start, end = (node.attributes.get_int(name, None) for name in ("start", "end"))
-        return [np.asarray(node.inputs[0].shape.numpy()[slice(start, end)], np.int64)]
-    if node.op_type == "Size" and node.inputs[0] is not None and node.inputs[0].shape is not None:
-        return [np.asarray(np.prod(node.inputs[0].shape.numpy(), dtype=np.int64))]
+        return [np.asarray(math.prod(shape) if node.op_type == "Size" else shape[start:end], np.int64)]
     feeds = {str(value.name): array_of(value) for value in node.inputs if value is not None}
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -142,11 +151,13 @@ def evaluate(node: onnx_ir.Node) -> list[NDArray[np.generic]] | None:
     return None if any(array.size > _largest_result(node) for array in arrays) else arrays
 
 
-def fold(model: onnx_ir.Model) -> int:
-    """Fold everything that `foldable` allows, in place; the number of nodes folded."""
+def fold(model: onnx_ir.Model, largest: int = MAX_FOLDED_ELEMENTS) -> int:
+    """Fold, in place, what `foldable` allows and reads at most `largest` elements; the number of nodes."""
     folded = 0
     for node in list(model.graph):
-        if foldable(node) is None and (arrays := evaluate(node)) is not None:
+        if _read_elements(node) > largest or foldable(node) is not None:
+            continue
+        if (arrays := evaluate(node)) is not None:
             replace_node(node, arrays)
             folded += 1
     return folded
@@ -162,8 +173,11 @@ def replace_node(node: onnx_ir.Node, arrays: Sequence[NDArray[np.generic]]) -> N
 
 
 def _largest_result(node: onnx_ir.Node) -> int:
-    read = sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
-    return max(MAX_FOLDED_ELEMENTS, read)
+    return max(MAX_FOLDED_ELEMENTS, _read_elements(node))
+
+
+def _read_elements(node: onnx_ir.Node) -> int:
+    return sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
 
 
 def _reference(node: onnx_ir.Node, feeds: dict[str, NDArray[np.generic] | None]) -> list[object]:

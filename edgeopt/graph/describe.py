@@ -10,6 +10,7 @@ import onnx_ir
 
 from edgeopt.core.region import Region
 from edgeopt.graph.flops import nbytes, node_flops, sizes
+from edgeopt.graph.reading import read_by, subgraphs
 
 _SHAPE_TYPES = (onnx_ir.DataType.INT64, onnx_ir.DataType.INT32)
 _LARGEST_SHAPE_VALUE = 16
@@ -41,24 +42,6 @@ def _names(anchors: Sequence[onnx_ir.Node]) -> dict[onnx_ir.Node, str]:
         taken.add(name)
         names[anchor] = name
     return names
-
-
-def read_by(node: onnx_ir.Node) -> Iterator[onnx_ir.Value]:
-    """Every value of the graph that a node reads, those captured by its subgraphs included."""
-    yield from (value for value in node.inputs if value is not None)
-    for graph in subgraphs(node):
-        for inner in graph.all_nodes():
-            yield from (v for v in inner.inputs if v is not None and v.graph is node.graph)
-        yield from (v for v in graph.outputs if v.graph is node.graph)
-
-
-def subgraphs(node: onnx_ir.Node) -> Iterator[onnx_ir.Graph]:
-    """The graphs that a control-flow node holds, one level deep."""
-    for attribute in node.attributes.values():
-        if attribute.type == onnx_ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == onnx_ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _describe(name: str, nodes: list[onnx_ir.Node], region_of: dict[onnx_ir.Node, str]) -> Region:

@@ -145,7 +145,7 @@ def _expected_bytes(tensor: onnx.TensorProto) -> int:
         raise ModelError(f"tensor {tensor.name!r} has a type that cannot be external") from error
     if any(size < 0 for size in tensor.dims):
         raise ModelError(f"tensor {tensor.name!r} has a negative size")
-    return math.ceil(math.prod(tensor.dims) * bits / 8)
+    return math.ceil(math.prod(int(size) for size in tensor.dims) * bits / 8)
 
 
 def _read(reference: _Reference) -> bytes:

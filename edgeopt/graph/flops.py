@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import onnx_ir
 
+from edgeopt.graph.reading import has_subgraph
+
 _FREE = frozenset({
     "Constant", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Shape", "Size",
     "Slice", "Gather", "GatherElements", "GatherND", "Concat", "Split", "Expand", "Tile", "Pad", "Cast",
@@ -28,10 +30,7 @@ def node_flops(node: onnx_ir.Node) -> int | None:
         return 0
     if counter := _COUNTERS.get(node.op_type):
         return counter(node)
-    if any(
-        a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
-        for a in node.attributes.values()
-    ):
+    if has_subgraph(node):
         return None
     if node.op_type.startswith(("Reduce", "ArgM")):
         return elements(_input(node, 0))
@@ -109,9 +108,7 @@ def _recurrent(gates: int) -> Callable[[onnx_ir.Node], int | None]:
 
 def _pool(node: onnx_ir.Node) -> int | None:
     written = elements(node.outputs[0])
-    return (
-        None if written is None else written * math.prod(node.attributes.get_ints("kernel_shape", ()) or ())
-    )
+    return None if written is None else written * math.prod(node.attributes["kernel_shape"].as_ints())
 
 
 def _global_pool(node: onnx_ir.Node) -> int | None:

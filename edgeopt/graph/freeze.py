@@ -1,4 +1,4 @@
-"""Fixes the shapes of a model: afterwards every node has a name and every shape that can be known is known."""
+"""Fixes the shapes of a model: afterwards every node has a name, and every shape is known that can be."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _bind(
         fixed = sizes[name]
         if len(given) != len(fixed):
             raise ModelError(
-                f"input {name!r} has {len(fixed)} axes, [{_text(fixed)}]; {_text(given) or 'a scalar'} was given"
+                f"input {name!r} has {len(fixed)} axes, [{_text(fixed)}]; given: {_text(given) or 'a scalar'}"
             )
         if any(have is not None and have != size for have, size in zip(fixed, given, strict=True)):
             raise ModelError(f"input {name!r} is [{_text(fixed)}]; {_text(given)} contradicts that")

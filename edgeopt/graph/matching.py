@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir
 from onnxscript.rewriter import pattern
@@ -68,21 +69,21 @@ class PatternRule:
             heard = _Reasons()
             match = rule.match(model, model.graph, node, tracer=heard)
             if match:
-                return Found(tuple(match.nodes), lambda rule=rule: _apply(rule, model, node))
+                return Found(tuple(match.nodes), partial(_apply, rule, model, node))
             refusal = refusal or heard.refusal
         return refusal
 
 
-class _Reasons(pattern.MatchingTracer):  # type: ignore[misc]
+class _Reasons(pattern.MatchingTracer):
     """Keeps why a match failed, where that is of interest to a reader."""
 
     refusal: Refusal | None = None
 
     def log(
         self,
-        rule: pattern.RewriteRule,
-        container: onnx_ir.Graph | onnx_ir.Function,
-        node: onnx_ir.Node,
+        rule: pattern.RewriteRule,  # noqa: ARG002
+        container: onnx_ir.Graph | onnx_ir.Function,  # noqa: ARG002
+        node: onnx_ir.Node,  # noqa: ARG002
         match_result: pattern.MatchResult,
         status: pattern.MatchStatus,
     ) -> None:
@@ -139,9 +140,10 @@ def bypass(node: onnx_ir.Node, kept: onnx_ir.Value) -> Found | Refusal:
     Where that output is an output of the model, `kept` takes over its name.
     """
     output = node.outputs[0]
-    if output.is_graph_output():
-        if kept.producer() is None or kept.is_graph_output() or kept.graph is not node.graph:
-            return Refusal("it names an output of the model, and its input cannot take over the name")
+    if output.is_graph_output() and (
+        kept.producer() is None or kept.is_graph_output() or kept.graph is not node.graph
+    ):
+        return Refusal("it names an output of the model, and its input cannot take over the name")
     return Found((node,), lambda: _bypass(node, kept))
 
 

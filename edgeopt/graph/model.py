@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx_ir.passes import common as passes
 
 from edgeopt.core.errors import ConfigError, ModelError

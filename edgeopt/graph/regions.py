@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import onnx_ir
 
 from edgeopt.core.region import Region
-from edgeopt.graph.describe import describe, read_by
+from edgeopt.graph.describe import describe
+from edgeopt.graph.reading import read_by
 
 if TYPE_CHECKING:
     from edgeopt.graph.model import Model

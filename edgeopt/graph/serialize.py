@@ -70,9 +70,10 @@ def to_bytes(model: onnx_ir.Model) -> bytes:
         ModelError: Larger than protobuf allows (2 GiB).
     """
     try:
-        return to_proto(model).SerializeToString(deterministic=True)
+        content: bytes = to_proto(model).SerializeToString(deterministic=True)
     except (ValueError, onnx_ir.serde.SerdeError) as error:
         raise ModelError(f"the model cannot be written as one file: {error}") from error
+    return content
 
 
 def serialize(model: onnx_ir.Model, path: Path) -> None:

@@ -39,7 +39,7 @@ def infer_through_values(model: onnx_ir.Model) -> None:
     if not open_values:
         return
     scratch = model.clone()
-    while fold(scratch) and open_values:
+    while fold(scratch, LARGEST_SHAPE_VALUE) and open_values:
         infer(scratch, strict=False)
         for value in _computed(scratch):
             if value.name in open_values and _is_static(value):
@@ -99,7 +99,7 @@ def without_weights(model: onnx_ir.Model) -> onnx.ModelProto:
     ]
     for value in heavy:
         if value.const_value is not None:
-            value.shape, value.dtype = onnx_ir.Shape(value.const_value.shape), value.const_value.dtype
+            value.shape, value.dtype = onnx_ir.Shape(value.const_value.shape.numpy()), value.const_value.dtype
     given = len(graph.inputs)
     for value in heavy:
         graph.initializers.pop(str(value.name))

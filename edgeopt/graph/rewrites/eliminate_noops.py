@@ -118,7 +118,7 @@ def _kept(node: onnx_ir.Node) -> onnx_ir.Value | None:
         return first if permutation == sorted(permutation or ()) and permutation is not None else None
     if operator == "Slice":
         steps = array_of(node.inputs[4]) if len(node.inputs) > 4 else np.ones(1)
-        return first if steps is not None and (steps > 0).all() else None
+        return first if steps is not None and bool(np.all(np.sign(steps.astype(np.int64)) > 0)) else None
     return None
 
 

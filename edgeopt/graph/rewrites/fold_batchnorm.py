@@ -23,13 +23,16 @@ Source: ONNX BatchNormalization-15, Conv-11, ConvTranspose-11, Gemm-13; Ioffe & 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult, RewriteRule
 
-from edgeopt.graph.constants import array_of
+from edgeopt.graph.constants import array_of, constant_of
 from edgeopt.graph.matching import PatternRule
+from edgeopt.graph.reading import producer_of
 from edgeopt.graph.rewrites import Example
 
 ORDER = 40
@@ -37,28 +40,28 @@ EXACT = True
 RTOL = 1e-4
 
 
-class FoldBatchNorm(pattern.RewriteRuleClassBase):  # type: ignore[misc]
-    """`BatchNormalization(op(x, W, b))`; `op` says how its weight is laid out."""
+class FoldBatchNorm:
+    """`BatchNormalization(op(x, W, b))`; `op_type` says how its weight is laid out."""
 
     def __init__(self, op_type: str) -> None:
-        super().__init__(name=f"FoldBatchNormInto{op_type}")
         self._op_type = op_type
 
-    def pattern(self, op: pattern.OpsetPatternBuilder, x: object) -> object:
-        """Matches any number of further inputs; `check` looks at them."""
+    def rule(self) -> PatternRule:
+        """The rule for this operator."""
+        return PatternRule(
+            RewriteRule(self.form, self.rewrite, self.check, name=f"batchnorm_into_{self._op_type}"),
+            roots=("BatchNormalization",),
+        )
+
+    def form(self, op: Any, x: Any) -> Any:
+        """The pattern, with any number of further inputs; `check` looks at them."""
         inner = getattr(op, self._op_type)(x, _allow_other_inputs=True, _outputs=["inner"])
         return op.BatchNormalization(inner, _allow_other_inputs=True, _outputs=["normalized"])
 
-    def check(
-        self,
-        context: object,
-        x: onnx_ir.Value,
-        inner: onnx_ir.Value,
-        normalized: onnx_ir.Value,  # noqa: ARG002
-    ) -> pattern.MatchResult:
+    def check(self, context: Any, inner: onnx_ir.Value, normalized: onnx_ir.Value, **_: Any) -> MatchResult:  # noqa: ARG002
         """All weights and statistics must be constant."""
-        result = pattern.MatchResult()
-        product, norm = _producer(inner), _producer(normalized)
+        result = MatchResult()
+        product, norm = producer_of(inner), producer_of(normalized)
         if norm.attributes.get_int("training_mode", 0) or not norm.attributes.get_int("spatial", 1):
             return result.fail("BatchNormalization is in training mode or not spatial", norm)
         for value in (*product.inputs[1:], *norm.inputs[1:]):
@@ -66,32 +69,32 @@ class FoldBatchNorm(pattern.RewriteRuleClassBase):  # type: ignore[misc]
                 return result.fail(f"{value.name} is not constant", value)
         return result
 
-    def rewrite(
-        self, op: pattern.RewriterContext, x: onnx_ir.Value, inner: onnx_ir.Value, normalized: onnx_ir.Value
-    ) -> onnx_ir.Value:
+    def rewrite(self, op: Any, x: onnx_ir.Value, inner: onnx_ir.Value, normalized: onnx_ir.Value) -> Any:
         """Scale the weight and the bias."""
-        product, norm = _producer(inner), _producer(normalized)
+        product, norm = producer_of(inner), producer_of(normalized)
         gamma, beta, mean, variance = (_double(value) for value in norm.inputs[1:5])
         factor = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
+        weight, kind = _double(product.inputs[1]), constant_of(product.inputs[1]).dtype
         attributes = dict(product.attributes)
         bias_scale = attributes.pop("beta").as_float() if "beta" in attributes else 1.0  # Gemm's C
         has_bias = len(product.inputs) > 2 and product.inputs[2] is not None
         bias = bias_scale * _double(product.inputs[2]) if has_bias else np.zeros_like(mean)
-        weight = _double(product.inputs[1]) * self._per_channel(factor, product)
-        kind = product.inputs[1].const_value.numpy().dtype
-        stem = str(product.inputs[1].name)
+        channels = self._per_channel(factor, product, weight.shape)
+        name = f"{normalized.name}_weight"
         return getattr(op, self._op_type)(
             x,
-            op.initializer(onnx_ir.tensor(weight.astype(kind)), name=f"{stem}_bn"),
+            op.initializer(onnx_ir.tensor((weight * channels).astype(kind)), name=name),
             op.initializer(
-                onnx_ir.tensor(((bias - mean) * factor + beta).astype(kind)), name=f"{stem}_bn_bias"
+                onnx_ir.tensor(((bias - mean) * factor + beta).astype(kind)),
+                name=f"{normalized.name}_bias",
             ),
             **attributes,
         )
 
-    def _per_channel(self, factor: NDArray[np.float64], product: onnx_ir.Node) -> NDArray[np.float64]:
-        """`factor` (M,) in the shape that scales the output channels of the weight."""
-        shape = product.inputs[1].const_value.numpy().shape
+    def _per_channel(
+        self, factor: NDArray[np.float64], product: onnx_ir.Node, shape: tuple[int, ...]
+    ) -> NDArray[np.float64]:
+        """`factor` (M,) in the shape that scales the output channels of a weight of `shape`."""
         if self._op_type == "Conv":
             return factor.reshape(-1, *[1] * (len(shape) - 1))
         if self._op_type == "Gemm":
@@ -101,24 +104,11 @@ class FoldBatchNorm(pattern.RewriteRuleClassBase):  # type: ignore[misc]
         return rows.reshape(*shape[:2], *[1] * (len(shape) - 2))
 
 
-def _producer(value: onnx_ir.Value) -> onnx_ir.Node:
-    node = value.producer()
-    if node is None:
-        raise ValueError(f"{value.name} is not computed")
-    return node
-
-
 def _double(value: onnx_ir.Value | None) -> NDArray[np.float64]:
-    array = array_of(value)
-    if array is None:
-        raise ValueError(f"{value} is not constant")
-    return array.astype(np.float64)
+    return constant_of(value).astype(np.float64)
 
 
-RULES = tuple(
-    PatternRule(FoldBatchNorm.rule(op_type), roots=("BatchNormalization",))
-    for op_type in ("Conv", "ConvTranspose", "Gemm")
-)
+RULES = tuple(FoldBatchNorm(op_type).rule() for op_type in ("Conv", "ConvTranspose", "Gemm"))
 
 _NORM = "float[2] g = {2, 0.5}, float[2] b = {1, -1}, float[2] m = {0.5, 0.25}, float[2] v = {4, 0.25}"
 

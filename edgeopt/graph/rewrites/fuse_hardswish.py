@@ -25,10 +25,11 @@ from __future__ import annotations
 from typing import Any
 
 import onnx_ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult, RewriteRule
 
 from edgeopt.graph.constants import scalar_of
 from edgeopt.graph.matching import PatternRule
+from edgeopt.graph.reading import producer_of
 from edgeopt.graph.rewrites import Example
 
 ORDER = 50
@@ -74,16 +75,16 @@ def _clip_times_product(op: Any, x: Any, three: Any, sixth: Any) -> Any:
     return _clip(op, x, three) * (x * sixth)
 
 
-def _check(context: Any, x: onnx_ir.Value, **found: onnx_ir.Value) -> pattern.MatchResult:  # noqa: ARG001
+def _check(context: Any, x: onnx_ir.Value, **found: onnx_ir.Value) -> MatchResult:  # noqa: ARG001
     """All constants must be those of hard swish."""
-    result = pattern.MatchResult()
+    result = MatchResult()
     for name, value in found.items():
         if name in _CONSTANTS and not _is(scalar_of(value), _CONSTANTS[name]):
             return result.fail(f"{value.name} is not {_CONSTANTS[name]:.4g}", value)
-        if name == "clipped" and _bounds(value.producer()) != (True, True):
+        if name == "clipped" and _bounds(producer_of(value)) != (True, True):
             return result.fail("Clip does not cut at 0 and 6", value)
         if name == "sigmoid":
-            attributes = value.producer().attributes
+            attributes = producer_of(value).attributes
             if not (
                 _is(attributes.get_float("alpha", 0.2), 1 / 6) and _is(attributes.get_float("beta", 0.5), 0.5)
             ):
@@ -93,7 +94,7 @@ def _check(context: Any, x: onnx_ir.Value, **found: onnx_ir.Value) -> pattern.Ma
     return result
 
 
-def _rewrite(op: Any, x: onnx_ir.Value, **found: onnx_ir.Value) -> onnx_ir.Value:  # noqa: ARG001
+def _rewrite(op: Any, x: onnx_ir.Value, **found: onnx_ir.Value) -> Any:  # noqa: ARG001
     """The one operator, or its two halves where the model's opset does not have it."""
     if _has_hardswish(x):
         return op.HardSwish(x)
@@ -130,7 +131,7 @@ _FORMS = (
 
 RULES = tuple(
     PatternRule(
-        pattern.RewriteRule(form, _rewrite, _check, name=form.__name__.strip("_")),
+        RewriteRule(form, _rewrite, _check, name=form.__name__.strip("_")),
         roots=("Mul", "Div"),
         commute=True,
         worth_trying=_near_clip,

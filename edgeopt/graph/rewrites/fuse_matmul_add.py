@@ -20,8 +20,10 @@ Source: ONNX Gemm-13 (unidirectional broadcasting of C), MatMul-13.
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult, RewriteRule
 
 from edgeopt.graph.flops import sizes
 from edgeopt.graph.matching import PatternRule
@@ -34,49 +36,38 @@ RTOL = 1e-5
 _FLOATS = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE, onnx_ir.DataType.FLOAT16)
 
 
-class FuseMatMulAdd(pattern.RewriteRuleClassBase):  # type: ignore[misc]
-    """`Add(MatMul(a, b), c)`, and with the inputs of Add exchanged."""
-
-    def pattern(self, op: pattern.OpsetPatternBuilder, a: object, b: object, c: object) -> object:
-        """The sum."""
-        return op.Add(op.MatMul(a, b, _outputs=["product"]), c, _outputs=["total"])
-
-    def check(
-        self,
-        context: object,  # noqa: ARG002
-        a: onnx_ir.Value,
-        b: onnx_ir.Value,
-        c: onnx_ir.Value,
-        product: onnx_ir.Value,  # noqa: ARG002
-        total: onnx_ir.Value,
-    ) -> pattern.MatchResult:
-        """Rank 2, floats, and a bias that fits into the product's shape."""
-        result = pattern.MatchResult()
-        left, right, bias, written = sizes(a), sizes(b), sizes(c), sizes(total)
-        if left is None or right is None or bias is None:
-            return result.fail("a shape is not known", total)
-        if len(left) != 2 or len(right) != 2:
-            return result.fail(f"Gemm takes matrices; these have {len(left)} and {len(right)} axes", total)
-        if len(bias) > 2 or written != (left[0], right[1]):
-            return result.fail("the added value makes the result larger than the product", c)
-        if a.dtype not in _FLOATS:
-            return result.fail("onnxruntime has no Gemm of integers", a)
-        return result
-
-    def rewrite(
-        self,
-        op: pattern.RewriterContext,
-        a: onnx_ir.Value,
-        b: onnx_ir.Value,
-        c: onnx_ir.Value,
-        product: onnx_ir.Value,  # noqa: ARG002
-        total: onnx_ir.Value,  # noqa: ARG002
-    ) -> onnx_ir.Value:
-        """One product."""
-        return op.Gemm(a, b, c)
+def form(op: Any, a: Any, b: Any, c: Any) -> Any:
+    """The sum; with `commute`, also with the inputs of Add exchanged."""
+    return op.Add(op.MatMul(a, b), c, _outputs=["total"])
 
 
-RULES = (PatternRule(FuseMatMulAdd.rule(), roots=("Add",), commute=True),)
+def check(
+    context: Any,  # noqa: ARG001
+    a: onnx_ir.Value,
+    b: onnx_ir.Value,
+    c: onnx_ir.Value,
+    total: onnx_ir.Value,
+) -> MatchResult:
+    """Rank 2, floats, and a bias that fits into the product's shape."""
+    result = MatchResult()
+    left, right, bias, written = sizes(a), sizes(b), sizes(c), sizes(total)
+    if left is None or right is None or bias is None:
+        return result.fail("a shape is not known", total)
+    if len(left) != 2 or len(right) != 2:
+        return result.fail(f"Gemm takes matrices; these have {len(left)} and {len(right)} axes", total)
+    if len(bias) > 2 or written != (left[0], right[1]):
+        return result.fail("the added value makes the result larger than the product", c)
+    if a.dtype not in _FLOATS:
+        return result.fail("onnxruntime has no Gemm of integers", a)
+    return result
+
+
+def rewrite(op: Any, a: onnx_ir.Value, b: onnx_ir.Value, c: onnx_ir.Value, **_: Any) -> Any:
+    """One product."""
+    return op.Gemm(a, b, c)
+
+
+RULES = (PatternRule(RewriteRule(form, rewrite, check, name="matmul_add"), roots=("Add",), commute=True),)
 
 EXAMPLES = (
     Example(

@@ -20,11 +20,14 @@ Source: ONNX Pad-2, Pad-11, Pad-18 (axes), Conv-11.
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir
-from onnxscript.rewriter import pattern
+from onnxscript.rewriter.pattern import MatchResult, RewriteRule
 
 from edgeopt.graph.constants import array_of, scalar_of
 from edgeopt.graph.matching import PatternRule
+from edgeopt.graph.reading import producer_of
 from edgeopt.graph.rewrites import Example
 
 ORDER = 30
@@ -32,47 +35,35 @@ EXACT = True
 RTOL = 1e-5
 
 
-class FusePadConv(pattern.RewriteRuleClassBase):  # type: ignore[misc]
-    """`Conv(Pad(x))`."""
+def form(op: Any, x: Any) -> Any:
+    """`Conv(Pad(x))`; pads are inputs since opset 11, attributes before: `check` reads either."""
+    padded = op.Pad(x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["padded"])
+    return op.Conv(padded, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["convolved"])
 
-    def pattern(self, op: pattern.OpsetPatternBuilder, x: object) -> object:
-        """Pads are inputs since opset 11, attributes before: `check` reads either."""
-        padded = op.Pad(x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["padded"])
-        return op.Conv(padded, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["convolved"])
 
-    def check(
-        self,
-        context: object,
-        x: onnx_ir.Value,
-        padded: onnx_ir.Value,
-        convolved: onnx_ir.Value,  # noqa: ARG002
-    ) -> pattern.MatchResult:
-        """Only zeros, only on spatial axes, and only where Conv does not compute its padding."""
-        result = pattern.MatchResult()
-        pad, conv = padded.producer(), convolved.producer()
-        if pad.attributes.get_string("mode", "constant") != "constant":
-            return result.fail("Pad does not write a constant", pad)
-        if _fill(pad) != 0:
-            return result.fail("Pad does not write zeros", pad)
-        if conv.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            return result.fail("Conv computes its own padding (auto_pad)", conv)
-        pads = _spatial_pads(pad)
-        if pads is None:
-            return result.fail("its pads are not constant, negative, or on the batch or channel axis", pad)
-        return result
+def check(context: Any, padded: onnx_ir.Value, convolved: onnx_ir.Value, **_: Any) -> MatchResult:  # noqa: ARG001
+    """Only zeros, only on spatial axes, and only where Conv does not compute its padding."""
+    result = MatchResult()
+    pad, conv = producer_of(padded), producer_of(convolved)
+    if pad.attributes.get_string("mode", "constant") != "constant":
+        return result.fail("Pad does not write a constant", pad)
+    if _fill(pad) != 0:
+        return result.fail("Pad does not write zeros", pad)
+    if conv.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return result.fail("Conv computes its own padding (auto_pad)", conv)
+    if _spatial_pads(pad) is None:
+        return result.fail("its pads are not constant, negative, or on the batch or channel axis", pad)
+    return result
 
-    def rewrite(
-        self, op: pattern.RewriterContext, x: onnx_ir.Value, padded: onnx_ir.Value, convolved: onnx_ir.Value
-    ) -> onnx_ir.Value:
-        """Add the pads up."""
-        pads = _spatial_pads(padded.producer())
-        conv = convolved.producer()
-        attributes = {
-            name: value for name, value in conv.attributes.items() if name not in ("pads", "auto_pad")
-        }
-        own = conv.attributes.get_ints("pads", None) or [0] * len(pads or ())
-        total = [have + more for have, more in zip(own, pads or (), strict=True)]
-        return op.Conv(x, *conv.inputs[1:], **attributes, pads=total)
+
+def rewrite(op: Any, x: onnx_ir.Value, padded: onnx_ir.Value, convolved: onnx_ir.Value) -> Any:
+    """Add the pads up."""
+    pads = _spatial_pads(producer_of(padded)) or []
+    conv = producer_of(convolved)
+    attributes = {name: value for name, value in conv.attributes.items() if name not in ("pads", "auto_pad")}
+    own = conv.attributes.get_ints("pads", None) or [0] * len(pads)
+    total = [have + more for have, more in zip(own, pads, strict=True)]
+    return op.Conv(x, *conv.inputs[1:], **attributes, pads=total)
 
 
 def _fill(pad: onnx_ir.Node) -> float | None:
@@ -101,7 +92,7 @@ def _spatial_pads(pad: onnx_ir.Node) -> list[int] | None:
     return begins[2:] + ends[2:]
 
 
-RULES = (PatternRule(FusePadConv.rule(), roots=("Conv",)),)
+RULES = (PatternRule(RewriteRule(form, rewrite, check, name="pad_conv"), roots=("Conv",)),)
 
 EXAMPLES = (
     Example(
