@@ -6,12 +6,12 @@ for devices of one's own. `docs/adding-a-device.md` lists sections and facts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeopt.boards.places import home
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.profile import DeviceProfile
@@ -42,8 +42,7 @@ NUMERIC = (int, float)
 
 def folders() -> tuple[Path, ...]:
     """Where profiles are looked up: the user's own first, then those that ship with edgeopt."""
-    home = Path(os.environ.get("EDGEOPT_HOME") or "~/.config/edgeopt").expanduser()
-    return (home / "devices", resource("device_profiles"))
+    return (home() / "devices", resource("device_profiles"))
 
 
 def names() -> tuple[str, ...]:
