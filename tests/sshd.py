@@ -57,7 +57,9 @@ class Sshd:
 
     @property
     def fingerprint(self) -> str:
-        said = subprocess.run(["ssh-keygen", "-lf", self.host_key], capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            ["ssh-keygen", "-lf", self.host_key], capture_output=True, text=True, check=True
+        )
         return said.stdout.split()[1]
 
     @property

@@ -18,7 +18,7 @@ def t_quantile(degrees: int) -> float:
     """The 97.5 % quantile of Student's t.
 
     Source: tabulated below 10 degrees of freedom; above, the Cornish-Fisher expansion around the normal
-    quantile (Abramowitz and Stegun, 26.7.5), good to 0.001.
+    quantile (Abramowitz and Stegun, 26.7.5), good to 0.003.
     """
     if degrees in _T:
         return _T[degrees]

@@ -135,4 +135,7 @@ def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
 def _check(board: NamedBoard, where: str) -> None:
     if board.name in RESERVED or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", board.name):
         raise ConfigError(f"{where}: {board.name!r} cannot be the name of a board")
-    board.address  # noqa: B018 - raises where it makes no sense
+    try:
+        board.address  # noqa: B018 - raises where it makes no sense
+    except ConfigError as error:
+        raise ConfigError(f"{where}: board {board.name!r}: {error.message}", error.hint) from error

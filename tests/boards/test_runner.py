@@ -162,8 +162,9 @@ def test_only_one_model_is_awake_at_a_time(local: RunnerBoard, tmp_path: Path) -
     with _when_measuring(watch, processes=2):
         local.measure(spinning, FEEDS, replace(SCREEN, window_s=1.0))
     assert awake
-    # States are not read all at the same moment, so a change of turns may be seen half way.
-    assert sum(count > 1 for count in awake) <= 0.1 * len(awake)
+    # A stopped process shows as stopped once it was scheduled to stop, which a busy machine delays;
+    # if nobody were stopped, two would be awake at every look.
+    assert sum(count > 1 for count in awake) <= 0.5 * len(awake)
 
 
 def test_profile_names_the_nodes(local: RunnerBoard, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""boards.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edgeopt.boards.address import Address
+from edgeopt.boards.inventory import Inventory, NamedBoard, add
+from edgeopt.core.errors import ConfigError
+
+
+def test_a_board_that_was_added_is_there(home: Path) -> None:
+    first = NamedBoard("kitchen-pi", "rpi4", "ssh://pi@10.0.0.7", "/venv/bin/python", "~/.ssh/board")
+    file = add(first)
+    add(NamedBoard("rack.3", "rpi5", "ssh://rack"))
+    assert file == home / ".config" / "edgeopt" / "boards.toml"
+    inventory = Inventory.load()
+    assert list(inventory.boards) == ["kitchen-pi", "rack.3"]
+    assert inventory.get("kitchen-pi").address == Address(
+        "ssh", "10.0.0.7", "pi", None, "/venv/bin/python", home / ".ssh" / "board"
+    )
+    assert [board.name for board in inventory.of_device("rpi5")] == ["rack.3"]
+    assert [path.name for path in file.parent.iterdir()] == ["boards.toml"]
+
+
+def test_adding_keeps_what_the_user_wrote(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "boards.toml"
+    file.write_text('# mine\n[board.a]\ndevice = "rpi4" # old\nurl = "ssh://a"')
+    add(NamedBoard("b", "rpi4", 'ssh://b?identity=/we"ird'), file)
+    assert file.read_text().startswith('# mine\n[board.a]\ndevice = "rpi4" # old')
+    assert set(tomllib.loads(file.read_text())["board"]) == {"a", "b"}
+
+
+def test_the_working_folders_boards_win(tmp_path: Path) -> None:
+    add(NamedBoard("a", "rpi4", "ssh://home"))
+    add(NamedBoard("a", "rpi4", "ssh://project"), tmp_path / "boards.toml")
+    assert Inventory.load(tmp_path).get("a").url == "ssh://project"
+    assert Inventory.load(tmp_path).get("a").source == tmp_path / "boards.toml"
+
+
+def test_without_files_there_are_no_boards(tmp_path: Path) -> None:
+    inventory = Inventory.load(tmp_path)
+    assert inventory.boards == {}
+    with pytest.raises(ConfigError, match="unknown board 'x'") as refusal:
+        inventory.get("x")
+    assert "local, virtual, predicted" in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[board", "cannot read"),
+        ("[boards.a]\n", "nothing but"),
+        ("board = 1", "nothing but"),
+        ("[board]\na = 1", "needs device and url"),
+        ('[board.a]\ndevice = "rpi4"', "needs device and url"),
+        ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a"\nport = 1', "needs device and url"),
+        ('[board.a]\ndevice = "rpi4"\nurl = 7', "url must be text"),
+        ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a:b"', "not the address"),
+        ('[board.local]\ndevice = "rpi4"\nurl = "ssh://a"', "cannot be the name"),
+        ('[board."a b"]\ndevice = "rpi4"\nurl = "ssh://a"', "cannot be the name"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_name(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "boards.toml").write_text(text)
+    with pytest.raises(ConfigError, match=why) as refusal:
+        Inventory.load(tmp_path)
+    assert "boards.toml" in refusal.value.message
+
+
+def test_a_name_is_not_taken_twice() -> None:
+    add(NamedBoard("a", "rpi4", "ssh://a"))
+    with pytest.raises(ConfigError, match="already"):
+        add(NamedBoard("a", "rpi5", "ssh://b"))
