@@ -103,7 +103,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             options.output,
             space=space,
             identity=_identity(options, inputs, board),
-            make_sampler=lambda: plugins.load("samplers", options.sampler).create(context),
+            make_sampler=lambda _: plugins.load("samplers", options.sampler).create(context),
+            objective=options.objective,
             fresh=options.fresh,
         ) as store:
             cache = options.output / "cache"

@@ -69,7 +69,7 @@ def _known(job: Job, kind: Kind, name: str | None = None) -> Trial | None:
 
 def _measured(job: Job, prepared: Prepared, kind: Kind, name: str) -> Trial:
     number = job.store.ask_candidate(prepared.candidate, kind, name)
-    return _evaluate(job, number, prepared, kind, name)
+    return job.store.get(number) or _evaluate(job, number, prepared, kind, name)
 
 
 def _evaluate(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial:
@@ -77,7 +77,7 @@ def _evaluate(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) 
     trial = _replay(job, number, prepared, kind, name) or patiently(
         job, lambda: job.evaluator.trial(number, prepared, job.protocols["screen"], kind, name)
     )
-    job.store.tell(trial)
+    job.store.tell(trial, _identity(job, trial))
     job.observer.trial(trial)
     best = job.store.best(job.options.objective)
     if best is not None and best.number == number:
@@ -89,13 +89,20 @@ def _replay(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) ->
     """What was measured once is never measured again: other decisions may give the same bytes."""
     if prepared.artifact is None or prepared.infeasible is not None or prepared.failed is not None:
         return None
-    seen: Trial | None = job.store.seen(job.evaluator.identity(prepared.artifact, job.protocols["screen"]))
+    seen = job.store.seen(job.evaluator.identity(prepared.artifact, job.protocols["screen"]))
     if seen is None:
         return None
     return replace(
         seen, number=number, candidate=prepared.candidate, kind=kind,
         name=name or f"candidate-{number}", replay_of=seen.number,
     )  # fmt: skip
+
+
+def _identity(job: Job, trial: Trial) -> str | None:
+    """What was measured: what a later trial may replay."""
+    if trial.artifact is None or trial.measurement is None:
+        return None
+    return job.evaluator.identity(trial.artifact, job.protocols["screen"])
 
 
 def _profile(job: Job, name: str, trial: Trial) -> None:

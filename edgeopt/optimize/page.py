@@ -49,8 +49,8 @@ def _protocol(job: Job) -> tuple[str, ...]:
         f"Screening: one fresh process, at least {screen.min_runs} runs and {screen.window_s:g} s, "
         f"in turns of {screen.slice_s:g} s with the original.",
         f"Final stage: {final.processes} fresh processes of at least {final.window_s:g} s for each model, "
-        f"in turns of {final.slice_s:g} s; ratios are paired by process, and their intervals corrected for the "
-        "number of finalists.",
+        f"in turns of {final.slice_s:g} s; ratios are paired by process, and their intervals corrected "
+        "for the number of finalists.",
         "Accuracy: data split once into calibration, search and confirm; the bound is of confirm, which the "
         "search never saw.",
     )
