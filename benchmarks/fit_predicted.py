@@ -49,6 +49,7 @@ class Row:
     """One published latency, and what the network costs as a whole."""
 
     label: str
+    setting: str
     cost: NodeCost
     layers: int
     threads: int
@@ -67,7 +68,8 @@ def published() -> dict[str, list[Row]]:
             read = (int(model["params"]) + int(model["read_elements"])) * size
             write = int(model["write_elements"]) * size
             cost = NodeCost(row["model"], "network", 2 * int(model["macs"]), read, write, compute)
-            label = f"{row['runtime']} {row['model']} {row['dtype']} x{row['threads']}"
+            setting = f"{row['runtime']} {row['model']} x{row['threads']}"
+            label = f"{setting} {row['dtype']}"
             rows.setdefault(row["board"], []).append(
                 Row(
                     label, cost, int(model["layers"]), int(row["threads"]), math.log(float(row["latency_ms"]))
@@ -107,6 +109,24 @@ def leave_one_out(start: Roofline, rows: list[Row]) -> dict[str, float]:
     return {kind: float(np.sqrt(np.mean(np.square(found)))) for kind, found in errors.items()}
 
 
+def pairwise_error(start: Roofline, rows: list[Row]) -> float:
+    """How far the predicted ratio float / int8 of one network is off, as a fraction (root mean square).
+
+    Both rows of a pair are left out of the fit that predicts them. This is how well two *candidates* of one
+    model are told apart, where what is wrong for the whole network cancels.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(row.setting, []).append(i)
+    errors = []
+    for pair in groups.values():
+        if len(pair) == 2:
+            others = fit(start, [row for i, row in enumerate(rows) if i not in pair])
+            one, other = residuals(others, [rows[i] for i in pair])
+            errors.append(one - other)
+    return float(np.exp(np.sqrt(np.mean(np.square(errors)))) - 1)
+
+
 def blank(profile: DeviceProfile) -> Roofline:
     """The device's known rates with nothing fitted yet."""
     known = {f.name: profile.get(s, f.name) for f in fields(Roofline) for s in ("cpu", "memory")
@@ -117,7 +137,7 @@ def blank(profile: DeviceProfile) -> Roofline:
                     log_sigma_fp32=RUNTIMES_LOG_SIGMA, log_sigma_int8=RUNTIMES_LOG_SIGMA)  # fmt: skip
 
 
-def section(fitted: Roofline, error: dict[str, float], rows: int) -> str:
+def section(fitted: Roofline, error: dict[str, float], pairwise: float, rows: int) -> str:
     """The `[model]` section of a profile, as TOML."""
     source = f"fitted by benchmarks/fit_predicted.py to {rows} published latencies"
     lines = ["[model]"]
@@ -128,6 +148,10 @@ def section(fitted: Roofline, error: dict[str, float], rows: int) -> str:
         value = round(max(found, RUNTIMES_LOG_SIGMA), 3)
         origin = f"{source}: leave-one-out error {found:.2f}, runtimes differ by {RUNTIMES_LOG_SIGMA}"
         lines.append(_fact(f"log_sigma_{kind}", value, "standard deviation of log latency", origin, "medium"))
+    origin = f"{source}: ratios of float to int8 of one network, predicted without either"
+    lines.append(
+        _fact("pairwise_error", round(pairwise, 3), "ratio, one standard deviation", origin, "medium")
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -147,13 +171,14 @@ def main() -> None:
             continue
         start = blank(DeviceProfile.read(path))
         fitted, error = fit(start, rows), leave_one_out(start, rows)
-        print(f"\n# {board}\n{section(fitted, error, len(rows))}")
+        model = section(fitted, error, pairwise_error(start, rows), len(rows))
+        print(f"\n# {board}\n{model}")
         for row, residual in zip(rows, residuals(fitted, rows), strict=True):
             ms = math.exp(row.log_ms)
             print(f"{row.label:45} published {ms:7.1f} ms, predicted {ms * math.exp(residual):7.1f}")
         if write:
             head = path.read_text(encoding="utf-8").partition("\n[model]\n")[0].rstrip("\n")
-            path.write_text(f"{head}\n\n{section(fitted, error, len(rows))}", encoding="utf-8")
+            path.write_text(f"{head}\n\n{model}", encoding="utf-8")
 
 
 if __name__ == "__main__":

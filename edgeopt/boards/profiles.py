@@ -37,6 +37,14 @@ REQUIRED_OF_HARDWARE: Mapping[str, tuple[str, ...]] = {
 }
 """What a profile of one kind of board must say too; `local`, which may be anything, has no `[cpu]`."""
 
+REQUIRED_OF_PREDICTIONS: Mapping[str, tuple[str, ...]] = {
+    "model": (
+        "efficiency_fp32", "efficiency_int8", "serial_fraction", "traffic_factor", "node_overhead_us",
+        "log_sigma_fp32", "log_sigma_int8", "pairwise_error",
+    ),
+}  # fmt: skip
+"""What a profile must say too once it has a `[model]`: `benchmarks/fit_predicted.py` writes all of it."""
+
 NUMERIC = (int, float)
 
 
@@ -75,6 +83,8 @@ def check(path: Path) -> DeviceProfile:
     required = [(REQUIRED, "")]
     if "cpu" in profile.facts:
         required.append((REQUIRED_OF_HARDWARE, " (it has a [cpu], so it describes one kind of board)"))
+    if "model" in profile.facts:
+        required.append((REQUIRED_OF_PREDICTIONS, " (it has a [model], so it predicts)"))
     for sections, why in required:
         for section, facts in sections.items():
             for fact in facts:
