@@ -70,11 +70,9 @@ def published() -> dict[str, list[Row]]:
             cost = NodeCost(row["model"], "network", 2 * int(model["macs"]), read, write, compute)
             setting = f"{row['runtime']} {row['model']} x{row['threads']}"
             label = f"{setting} {row['dtype']}"
-            rows.setdefault(row["board"], []).append(
-                Row(
-                    label, cost, int(model["layers"]), int(row["threads"]), math.log(float(row["latency_ms"]))
-                )
-            )
+            log_ms = math.log(float(row["latency_ms"]))
+            entry = Row(label, setting, cost, int(model["layers"]), int(row["threads"]), log_ms)
+            rows.setdefault(row["board"], []).append(entry)
     return rows
 
 
