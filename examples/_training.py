@@ -84,6 +84,8 @@ def export(
     proto.metadata_props.clear()
     for node in proto.graph.node:
         node.ClearField("doc_string")
+    if not dynamic_batch:  # the exporter leaves the output's batch open even so
+        proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = len(sample)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
     with torch.no_grad():
