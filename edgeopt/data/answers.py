@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import IO
 
@@ -33,7 +34,8 @@ class Answers:
             self._kept.append(tuple(np.array(array) for array in answer))
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="edgeopt-answers-")  # noqa: SIM115 - lives as long as this
+            self._file = tempfile.TemporaryFile(prefix="edgeopt-")  # noqa: SIM115 - lives as long as this
+            weakref.finalize(self, self._file.close)
         self._spilled.append((self._file.seek(0, 2), len(answer)))
         for array in answer:
             np.lib.format.write_array(self._file, array, allow_pickle=False)
@@ -44,7 +46,3 @@ class Answers:
             assert self._file is not None  # noqa: S101 - it exists once anything was spilled
             self._file.seek(start)
             yield tuple(np.lib.format.read_array(self._file, allow_pickle=False) for _ in range(count))
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()

@@ -68,6 +68,8 @@ class Generator:
             elif tuple(values) != self.arrays:
                 raise DataError(f"sample {count - 1} of {self.name} has other inputs than the first")
             labels.append(label)
+        if not count:
+            raise DataError(f"{self.name} yielded no samples")
         given = [label for label in labels if label is not None]
         if given and len(given) != count:
             raise DataError(f"{self.name} yields a label with {len(given)} of {count} samples: all or none")

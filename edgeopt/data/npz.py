@@ -19,8 +19,8 @@ class Npz:
     """A `Source` over an archive.
 
     Sample i is `array[i]` where the array has one axis more than the input, else `array[i:i+1]`. Arrays
-    called `labels` and `groups` are no inputs, unless the model has inputs of that name; any other array
-    is kept for metrics.
+    called `labels` and `groups` are no inputs, unless the model has inputs of that name; other arrays with
+    as many rows are kept for metrics.
 
     Raises:
         DataError: Not an archive, pickled, arrays of different lengths, or a type or shape that the model
@@ -33,9 +33,9 @@ class Npz:
         self._inputs = {spec.name: spec for spec in inputs if spec.name in self._members}
         stat = path.stat()
         self.stamp: str | None = value_digest("npz", str(path), stat.st_size, stat.st_mtime_ns)
-        self.arrays = tuple(sorted(self._members))
         self.classes: tuple[str, ...] | None = None
         self._length = self._common_length()
+        self.arrays = tuple(sorted(name for name in self._members if self._is_per_sample(name)))
         for spec in self._inputs.values():
             self._check(spec, self._members[spec.name])
         self.labels, self.groups = self._side("labels"), self._side("groups")
@@ -59,8 +59,6 @@ class Npz:
         member = self._members.get(name)
         if member is None:
             return None
-        if not member.shape or member.shape[0] != self._length:  # not one value per sample: as it is
-            return self._numeric(member).whole()
         rows = list(self._numeric(member).rows(indices))
         return np.stack(rows) if rows else np.empty((0, *member.shape[1:]), member.dtype)
 
@@ -75,6 +73,10 @@ class Npz:
             said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise DataError(f"{self.name}: the arrays differ in their number of samples: {said}")
         return next((length for length in lengths.values() if length is not None), 0)
+
+    def _is_per_sample(self, name: str) -> bool:
+        """False for what else may lie in the file: names of classes, say."""
+        return name in self._inputs or not self._length or self._members[name].shape[:1] == (self._length,)
 
     def _check(self, spec: TensorSpec, member: Member) -> None:
         self._numeric(member)

@@ -76,9 +76,7 @@ class Columns(Mapping[str, Array]):
         if name not in self._known:
             self._known[name] = dataset.column(name, self._part.indices)
         column = self._known[name]
-        # An array that does not count samples (names of classes, say) is the same for any of them.
-        per_sample = column.ndim > 0 and len(column) == len(self._part)
-        return column[self._rows] if self._rows is not None and per_sample else column
+        return column if self._rows is None else column[self._rows]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._part.dataset.columns())
