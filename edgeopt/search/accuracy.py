@@ -66,15 +66,12 @@ class AccuracyModel:
         """`(P, K)` mean and standard deviation of each option's own loss."""
         mean, spread = np.zeros(self.layout.column.shape), np.zeros(self.layout.column.shape)
         known = self.layout.column >= 0
-        unit = np.ones(self._spread.shape[1]) if self._posterior is None else self._weight_variance()
+        posterior = self._posterior
+        unit = np.ones(self._spread.shape[1]) if posterior is None else posterior.weight_deviation() ** 2
         deviation = np.sqrt(np.asarray(self._spread.multiply(self._spread) @ unit).ravel())
         mean[known] = self._coefficients[self.layout.column[known]]
         spread[known] = deviation[self.layout.column[known]]
         return mean, spread
-
-    def _weight_variance(self) -> Floats:
-        assert self._posterior is not None
-        return self._posterior.weight_deviation() ** 2
 
     def _chosen(self, codes: Codes) -> Floats:
         chosen = np.zeros((len(codes), self.layout.columns + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,7 +49,7 @@ class Agent:
     def train(self) -> None:
         """First towards the best measured candidates, then for reward on the surrogate."""
         self._imitate()
-        self.model.learn(TRAIN_STEPS, log_interval=None)
+        self.model.learn(TRAIN_STEPS, log_interval=sys.maxsize)
 
     def sample(self, episodes: int) -> Codes:
         """`(episodes, P)` candidates drawn from the policy, all in one walk."""
@@ -83,7 +84,7 @@ class Agent:
             )
             loss = -(weight * log_probability).sum() / self.surrogate.layout.count
             policy.optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
             policy.optimizer.step()
 
@@ -109,7 +110,7 @@ def replay(surrogate: Surrogate, codes: Codes) -> tuple[Any, Any, Any]:
 @contextmanager
 def isolated(seed: int) -> Iterator[None]:
     """Run torch reproducibly on one thread, and leave every global random state as it was."""
-    threads, python, array = torch.get_num_threads(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    threads, python, array = torch.get_num_threads(), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(1)
         torch.manual_seed(seed)
@@ -118,4 +119,4 @@ def isolated(seed: int) -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             random.setstate(python)
-            np.random.set_state(array)  # noqa: NPY002
+            np.random.set_state(array)

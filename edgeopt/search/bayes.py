@@ -41,12 +41,12 @@ class Posterior:
         prior = self.variance * np.einsum("bd,bd->b", rows, rows) + residual
         shared = self.variance * rows @ self.rows.T + kernel
         known = solve_triangular(self.lower, shared.T, lower=True, check_finite=False)
-        return np.sqrt(np.maximum(prior - np.einsum("nb,nb->b", known, known), 1e-12))
+        return np.asarray(np.sqrt(np.maximum(prior - np.einsum("nb,nb->b", known, known), 1e-12)))
 
     def weight_deviation(self) -> Floats:
         """`(D,)` posterior standard deviation of each weight alone."""
         known = solve_triangular(self.lower, self.variance * self.rows, lower=True, check_finite=False)
-        return np.sqrt(np.maximum(self.variance - np.einsum("nd,nd->d", known, known), 1e-12))
+        return np.asarray(np.sqrt(np.maximum(self.variance - np.einsum("nd,nd->d", known, known), 1e-12)))
 
 
 def regress(rows: Floats, targets: Floats, noise: Floats, kernel: Floats, variance: float) -> Posterior:

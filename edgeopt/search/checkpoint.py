@@ -52,7 +52,7 @@ class Checkpoints:
             self._memory[number] = saved
             self._memory = {n: self._memory[n] for n in sorted(self._memory)[-KEPT:]}
             return
-        path = self._path(number)
+        path = _path(self._folder, number)
         partial = path.with_suffix(".partial")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class Checkpoints:
                 os.fsync(stream.fileno())
             partial.replace(path)
             for old in sorted(self._numbers())[:-KEPT]:
-                self._path(old).unlink(missing_ok=True)
+                _path(self._folder, old).unlink(missing_ok=True)
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             raise EdgeoptError(
@@ -75,7 +75,7 @@ class Checkpoints:
         import torch
 
         try:
-            saved: dict[str, Any] = torch.load(self._path(number), weights_only=True)
+            saved: dict[str, Any] = torch.load(_path(self._folder, number), weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
             return None  # torn by a crash: an older one, or a new policy, takes its place
         return saved
@@ -86,12 +86,12 @@ class Checkpoints:
         stems = (path.stem for path in self._folder.glob("*.pt"))
         return [int(stem) for stem in stems if stem.isdigit()]
 
-    def _path(self, number: int) -> Path:
-        assert self._folder is not None
-        return self._folder / f"{number:06d}.pt"
-
     def _seen(self, history: Sequence[Trial]) -> str:
         return value_digest(self._basis, [[t.number, t.candidate.key, t.state] for t in history])
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.pt"
 
 
 def _sites(context: SearchContext) -> list[list[object]]:

@@ -1,9 +1,10 @@
+# ruff: noqa: ARG002  (the signatures are the frameworks')
 """The search as a reinforcement-learning environment: `stable_baselines3.VecEnv` and `gymnasium.Env`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -79,7 +80,9 @@ class EpisodeEnv(gymnasium.Env[Observation, np.int64]):
 
     def __init__(self, surrogate: Surrogate) -> None:
         self.walk = Walk(surrogate, 1, np.random.default_rng(0))
-        self.observation_space, self.action_space = _spaces(self.walk)
+        seen, chosen = _spaces(self.walk)
+        self.observation_space = cast(spaces.Space[Observation], seen)
+        self.action_space = chosen
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -98,4 +101,4 @@ class EpisodeEnv(gymnasium.Env[Observation, np.int64]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """`(K,)` options that may be chosen now."""
-        return self.walk.masks()[0]
+        return np.asarray(self.walk.masks()[0])

@@ -26,14 +26,15 @@ class OptionScorer(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.latent_dim_pi, self.latent_dim_vf = width, HIDDEN
-        self.score = _tower(CONTEXT_FEATURES + OPTION_FEATURES, 1)
-        self.value = _tower(CONTEXT_FEATURES + 2 * OPTION_FEATURES, HIDDEN)
+        self.score = _tower(CONTEXT_FEATURES + OPTION_FEATURES)
+        self.output = nn.Linear(HIDDEN, 1)
+        self.value = _tower(CONTEXT_FEATURES + 2 * OPTION_FEATURES)
         self.rule = nn.Parameter(torch.zeros(OPTION_FEATURES))
 
     def start(self) -> None:
         """Set the rule; called after the weights were initialised."""
         with torch.no_grad():
-            self.score[-1].weight.mul_(0.01)
+            self.output.weight.mul_(0.01)
             self.rule[PRICE_FEATURE] = -2.0
             self.rule[BEST_FEATURE] = 1.0
 
@@ -45,8 +46,9 @@ class OptionScorer(nn.Module):
         """Scores `(B, K)`."""
         context, options = _split(observations)
         repeated = context[:, None].expand(-1, options.shape[1], -1)
-        learned = self.score(torch.cat([repeated, options], dim=-1)).squeeze(-1)
-        return learned + options @ self.rule
+        hidden = self.score(torch.cat([repeated, options], dim=-1))
+        scores: torch.Tensor = self.output(hidden).squeeze(-1) + options @ self.rule
+        return scores
 
     def forward_critic(self, observations: torch.Tensor) -> torch.Tensor:
         """Value features `(B, HIDDEN)`."""
@@ -67,14 +69,12 @@ class OptionPolicy(MaskableActorCriticPolicy):
         super()._build(lr_schedule)
         self.action_net = nn.Identity()
         self.mlp_extractor.start()  # type: ignore[operator]
-        kwargs: dict[str, Any] = self.optimizer_kwargs
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **kwargs)
+        make: Callable[..., torch.optim.Optimizer] = self.optimizer_class
+        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
-def _tower(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, outputs)
-    )
+def _tower(inputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh())
 
 
 def _split(observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

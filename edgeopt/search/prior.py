@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from edgeopt.core.objective import ObjectiveName
+from edgeopt.core.space import DecisionPoint
 from edgeopt.search.context import RegionTimes
-from edgeopt.search.layout import FAMILIES, Layout
+from edgeopt.search.layout import Layout
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def region_shares(layout: Layout, figure: str, region_ms: RegionTimes) -> Floats
     return np.asarray(shares / max(shares.sum(), 1e-12))
 
 
-def build(layout: Layout, figure: ObjectiveName | str, region_ms: RegionTimes, boundaries: bool) -> Prior:
+def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool) -> Prior:
     """The prior of one figure (`latency`, `size`, ...) of one space.
 
     Args:
@@ -95,7 +95,7 @@ def build(layout: Layout, figure: ObjectiveName | str, region_ms: RegionTimes, b
             if column < 0:
                 continue
             if point.family == "runtime":
-                runtime_mean[column], runtime_spread[column] = _runtime(point.name, option, point, timed)
+                runtime_mean[column], runtime_spread[column] = _runtime(point, option, timed)
                 continue
             trust = 1.0
             if (p, k) in ratios:
@@ -147,7 +147,7 @@ def _measured_ratios(layout: Layout, region_ms: RegionTimes) -> dict[tuple[int, 
         return {}
     found = {}
     for p, point in enumerate(layout.space.points):
-        if FAMILIES[layout.family[p]] != "precision" or point.region not in base:
+        if point.family != "precision" or point.region is None or point.region not in base:
             continue
         for k, option in enumerate(point.options):
             other = region_ms.get(option, {})
@@ -156,10 +156,9 @@ def _measured_ratios(layout: Layout, region_ms: RegionTimes) -> dict[tuple[int, 
     return found
 
 
-def _runtime(name: str | None, option: str, point: object, timed: bool) -> tuple[float, float]:
-    if name == "threads" and timed:
-        default = int(getattr(point, "default", option))
-        return float(np.log(_amdahl(int(option)) / _amdahl(default))), 0.35
+def _runtime(point: DecisionPoint, option: str, timed: bool) -> tuple[float, float]:
+    if point.name == "threads" and timed:
+        return float(np.log(_amdahl(int(option)) / _amdahl(int(point.default)))), 0.35
     return 0.0, 0.25 if timed else 0.05
 
 

@@ -1,4 +1,4 @@
-"""Everything that is predicted of a candidate: the objective, the accuracy drop, and whether it is allowed."""
+"""All that is predicted of a candidate: the objective, the accuracy drop, and whether it is allowed."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from edgeopt.search.features import (
     point_features,
 )
 from edgeopt.search.figure import FLOOR
-from edgeopt.search.layout import FAMILIES, Codes, Layout
+from edgeopt.search.layout import FAMILIES, Codes
 from edgeopt.search.prior import region_shares
 from edgeopt.search.surrogate import Surrogate
 
@@ -63,6 +63,7 @@ class Walk:
             row.tobytes(): float(log) if fine else None
             for row, log, fine in zip(surrogate.codes, surrogate.logs, surrogate.feasible, strict=True)
         }
+        self._masks: Bools | None = None
         self.reset()
 
     @property
@@ -195,7 +196,7 @@ class Walk:
     def _prepare(self) -> None:
         """Price the options of the current point: `(B, K)` each."""
         p = self.position
-        self._masks: Bools | None = None
+        self._masks = None
         others, prices, is_input = self._neighbours[p]
         words = self._spoken[:, others]  # (B, m)
         self._boundary = prices[np.arange(len(others)), words].sum(axis=1)

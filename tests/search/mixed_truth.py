@@ -66,7 +66,7 @@ class MixedTruth:
                         flops // 100,
                         read,
                         size,
-                    )  # fmt: skip
+                    )
                 )
         self.regions = tuple(regions)
         points = [DecisionPoint(f"precision@{r.name}", options, "float32") for r in regions]

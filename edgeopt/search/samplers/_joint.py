@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002  (the signatures are the frameworks')
 """Adapts a function that proposes all decisions at once to Optuna's sampler interface."""
 
 from __future__ import annotations
@@ -5,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -43,5 +44,4 @@ class JointSampler(BaseSampler):
             others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             running = [t.params for t in others if t.number != trial.number and t.params]
             self._decisions, self._number = self._propose(trial.number, running), trial.number
-        assert isinstance(param_distribution, CategoricalDistribution)
         return self._decisions[param_name]

@@ -101,7 +101,7 @@ class Ppo:
             return self.layout.default if best is None else best[0]
         explore = rng.random() < EXPLORATION
         scores = daring(surrogate, pool, rng) if explore else merit(surrogate, pool)
-        return pool[int(np.argmax(scores))]
+        return np.asarray(pool[int(np.argmax(scores))])
 
     def _pool(self, surrogate: Surrogate, drawn: Codes, rng: np.random.Generator) -> Codes:
         """What the policy drew, and what grows from it and from the best trials by small changes."""
