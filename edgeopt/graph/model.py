@@ -95,7 +95,7 @@ def load(path: Path, limits: Limits = Limits()) -> Model:  # noqa: B008 - frozen
 
 
 def spec(value: onnx_ir.Value) -> TensorSpec:
-    """Name, type and shape of a graph's input or output; an unknown rank is refused.
+    """Name, type and shape of a graph's input or output (the checker has seen to it that it has a rank).
 
     Raises:
         ModelError: It is not a tensor, or has no type.
@@ -105,9 +105,13 @@ def spec(value: onnx_ir.Value) -> TensorSpec:
             f"{value.name!r} is not a tensor (a sequence, map or optional value, or it has no type)",
             hint="export the model with tensors only (scikit-learn: options={'zipmap': False})",
         )
+    try:
+        dtype = value.dtype.numpy().name
+    except TypeError as error:
+        raise ModelError(f"{value.name!r} has a type that numpy does not know: {value.dtype}") from error
     shape = value.shape if value.shape is not None else ()
     sizes = tuple(size if isinstance(size, int) else None for size in shape)
-    return TensorSpec(str(value.name), value.dtype.numpy().name, sizes)
+    return TensorSpec(str(value.name), dtype, sizes)
 
 
 def is_quantized(model: onnx_ir.Model) -> bool:

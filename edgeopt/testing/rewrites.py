@@ -83,7 +83,7 @@ def check_example(name: str, rewrite: Rewrite, example: Example, path: Path) -> 
 
 
 def example_model(example: Example, path: Path) -> Model:
-    """The frozen model of an example; floats in its weights that are not given are zeros."""
+    """The frozen model of an example."""
     onnx.save_model(onnx.parser.parse_model(example.model), path)
     return freeze(load(path), {})
 
@@ -133,10 +133,14 @@ def _check_result(where: str, original: Model, outcome: _Outcome) -> None:
     for node in outcome.graph.graph:
         region = node.metadata_props.get(REGION_TAG)
         _require(region in outcome.region_names, f"{where}{node.name} is in region {region!r}")
-    unused = [v.name for v in outcome.graph.graph.initializers.values() if not v.uses()]
-    _require(not unused, f"{where}left constants behind that nothing reads: {unused}")
+    unused = _unused(outcome.graph) - _unused(original.ir)
+    _require(not unused, f"{where}left constants behind that nothing reads: {sorted(unused)}")
     untyped = [v.name for v in _computed(outcome.graph) if v.name in _names(original.ir) and v.shape is None]
     _require(not untyped, f"{where}lost the shapes of {untyped}")
+
+
+def _unused(model: onnx_ir.Model) -> set[str]:
+    return {name for name, value in model.graph.initializers.items() if not value.uses()}
 
 
 def _computed(model: onnx_ir.Model) -> Iterator[onnx_ir.Value]:
