@@ -116,6 +116,7 @@ def load(
     begun_ns = time.perf_counter_ns()
     session.run(None, state["feeds"])
     done_ns = time.perf_counter_ns()  # one clock for all processes: `started_ns` is the supervisor's
+    state["last_ms"] = (done_ns - begun_ns) / 1e6
     return {
         "load_ms": load_ms,
         "first_inference_ms": (done_ns - begun_ns) / 1e6,
@@ -134,9 +135,13 @@ def warm_up(state: dict[str, Any], most_s: float) -> None:
 
 
 def take(state: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Time inferences for `seconds`, at least one, after one that is not counted."""
+    """Time inferences for `seconds`, at least one.
+
+    The first of a turn is not counted: others have used the caches. One that fills the turn does not care.
+    """
     run, feeds, clock = state["session"].run, state["feeds"], time.perf_counter_ns
-    run(None, feeds)
+    if state["last_ms"] < seconds * 1e3:
+        run(None, feeds)
     latencies: list[float] = []
     before_cpu, begun = time.process_time(), clock()
     now, end = begun, begun + int(seconds * 1e9)
@@ -146,6 +151,7 @@ def take(state: dict[str, Any], seconds: float) -> dict[str, Any]:
         now = clock()
         latencies.append((now - before) / 1e6)
     cpu_s, wall_s = time.process_time() - before_cpu, (now - begun) / 1e9
+    state["last_ms"] = latencies[-1]
     return {"latencies_ms": latencies, "cpu_s": cpu_s, "wall_s": wall_s, "peak_rss_bytes": peak_rss_bytes()}
 
 

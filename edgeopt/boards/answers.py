@@ -68,6 +68,7 @@ def _measurement(
     runtime_bytes = answer["runtime_rss_bytes"]
     wall_s = sum(process["wall_s"] for process in processes)
     before, after = answer["before"], answer["after"]
+    throttled = _throttled(before["throttled_bits"], after["throttled_bits"])
     return Measurement(
         latency=Quantity(p50, "ms", low, high, "measured", "clock"),
         latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
@@ -83,9 +84,10 @@ def _measurement(
         temperature_start_c=before["temperature_c"],
         temperature_end_c=after["temperature_c"],
         clock_hz=after["clock_hz"],
-        throttled=_throttled(before["throttled_bits"], after["throttled_bits"]),
+        throttled=throttled,
         control_ratio=1.0 if model is control else _control_ratio(model, control),
         stopped_early=model["stopped_early"],
+        validity="the board throttled while it was measured" if throttled else None,
         protocol=protocol.name,
     )
 

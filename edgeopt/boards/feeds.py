@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeopt.boards.board import Feeds
 
 CHUNK_BYTES = 16 << 20
-CHUNK_SAMPLES = 256
+CHUNK_SAMPLES = 128
 
 
 def write(path: Path, samples: Sequence[Feeds]) -> list[str]:

@@ -28,7 +28,7 @@ from edgeopt.core.quantity import Provenance
 from edgeopt.runtimes.onnxruntime import INSTALL, runner_options
 
 HELLO_DEADLINE_S = 120.0
-REQUEST_DEADLINE_S = 600.0
+REQUEST_DEADLINE_S = 1200.0
 
 
 class RunnerBoard:

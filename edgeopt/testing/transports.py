@@ -78,7 +78,8 @@ def check_runner(transport: Transport, folder: Path) -> None:
         answer = b""
         while not answer.endswith(b"\n"):
             data = channel.receive(30.0)
-            _expect(bool(data), f"the runner ended: {channel.last_words()}")
+            if not data:
+                raise AssertionError(f"the runner ended: {channel.last_words()}")
             answer += data
         _expect(json.loads(answer) == {"version": 1, "id": 5, "ok": []}, answer.decode())
     finally:

@@ -87,7 +87,9 @@ def test_ratios_are_taken_slice_by_slice() -> None:
 )
 def test_throttling(before: int | None, after: int | None, throttled: bool | None) -> None:
     whole = answer(model(process([1.0] * 4)), before=before, after=after)
-    assert only(measurements(whole, PROTOCOL, cores=1)[0]).throttled is throttled
+    result = only(measurements(whole, PROTOCOL, cores=1)[0])
+    assert result.throttled is throttled
+    assert (result.validity is not None) is bool(throttled)
 
 
 def test_a_runtimes_message_is_told_without_its_code_and_path() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import signal
@@ -21,10 +22,12 @@ from edgeopt.boards.runner import RunnerBoard
 from edgeopt.core import plugins
 from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError
 from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.resources import resource
 from edgeopt.runtimes.onnxruntime import Session
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.sshd import Sshd, descendants
 
+SCRIPT = resource("firmware_scripts/edgeopt_runner.py")
 SCREEN = Protocol(
     "screen", processes=1, min_runs=64, window_s=0.2, slice_s=0.05, stop_ratio=None, deadline_s=60
 )
@@ -291,9 +294,12 @@ def test_a_board_that_comes_back_as_another_one_is_refused(sshd: Sshd, tmp_path:
             remote.measure([model], FEEDS, SCREEN)
 
 
+def test_the_runner_is_python_3_9() -> None:
+    ast.parse(SCRIPT.read_text(), feature_version=(3, 9))
+
+
 def test_the_runner_ends_with_its_orders() -> None:
-    script = Path(__file__).parents[2] / "firmware_scripts" / "edgeopt_runner.py"
-    runner = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    runner = subprocess.Popen([sys.executable, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     out, _ = runner.communicate(
         b'{"version": 9, "id": 1, "op": "stat"}\n{"version": 1, "id": 2, "op": "stat"}\n'
     )
