@@ -23,7 +23,7 @@ from edgeopt.graph.precision._edit import MARK, Edit, drop_unused
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import region_of, tag
 from edgeopt.graph.serialize import check_supported, needed_ir_version
-from edgeopt.graph.space import DEFAULT_LEVEL, ON, quantizable
+from edgeopt.graph.space import DEFAULT_LEVEL, ON, QUANTIZABLE_OPSET, quantizable
 
 BUILDER_VERSION = 1
 """Raise it whenever the same decisions give other bytes."""
@@ -41,6 +41,8 @@ class Builder:
         folder: Receives the files (`<sha256>.onnx`) and an index of them.
         max_opset: Newest default operator set that the board's runtime takes.
         max_ir: Newest IR version that it takes.
+        unsigned: Write int8 activations as uint8, 128 higher: the same numbers and the same accuracy, which
+            ONNX Runtime on x86 computes many times faster (`wants_unsigned`).
 
     Raises:
         EdgeoptError: `folder` cannot be made or read.
@@ -54,15 +56,18 @@ class Builder:
         folder: Path,
         max_opset: int,
         max_ir: int,
+        *,
+        unsigned: bool = False,
     ) -> None:
         self._model, self._space, self._ranges = model, space, ranges
         self._folder = folder.absolute()
         self._max_opset, self._max_ir = max_opset, max_ir
+        self._unsigned = unsigned
         self._index = BuildIndex(self._folder)
         self._weights = Weights()
         self._names = {name for region in space.regions for name in region.nodes}
         self._bases: dict[bool, ir.Model] = {}
-        self._rewritten: OrderedDict[tuple[bool, frozenset[str]], ir.Model] = OrderedDict()
+        self._rewritten: OrderedDict[tuple[bool, frozenset[str]], ir.Model | None] = OrderedDict()
 
     def build(self, candidate: Candidate) -> Artifact:
         """The artifact of a candidate.
@@ -77,10 +82,47 @@ class Builder:
             EdgeoptError: The file cannot be written (disk full, permission); nothing is left behind.
         """
         self._space.validate(candidate)
+        return self._build(candidate, self.build_key(candidate), named=False)
+
+    def build_named(self, candidate: Candidate) -> Artifact:
+        """What to profile in place of `build(candidate)`: the same graph, in which every node has a name.
+
+        It differs for the unchanged candidate only, whose file is the original: that may have nodes without
+        names, whose times could not be told apart.
+
+        Raises:
+            CandidateFailed: See `build`.
+            EdgeoptError: See `build`.
+        """
+        self._space.validate(candidate)
+        changed = _chosen_schemes(candidate) or _enabled(candidate)
         key = self.build_key(candidate)
+        return self._build(candidate, key if changed else f"{key}-named", named=True)
+
+    def build_key(self, candidate: Candidate) -> str:
+        """Of all that the file's bytes depend on: runtime decisions are not among it."""
+        decisions = candidate.of_family("rewrite") | candidate.of_family("precision")
+        return value_digest(
+            self._model.digest,
+            [(spec.name, spec.shape) for spec in self._model.inputs],
+            self._ranges.digest if self._ranges is not None else None,
+            BUILDER_VERSION,
+            [self._max_opset, self._max_ir, self._unsigned],
+            decisions,
+        )
+
+    def rewritten(self, candidate: Candidate) -> bytes:
+        """The model with the candidate's rewrites only: what the equivalence check compares.
+
+        Raises:
+            CandidateFailed: A rewrite failed.
+        """
+        return to_bytes(self._rewrite(candidate, for_precision=False))
+
+    def _build(self, candidate: Candidate, key: str, *, named: bool) -> Artifact:
         built = self._index.find(key)
         if built is None:
-            content, opset, ir_version = self._content(candidate)
+            content, opset, ir_version = self._content(candidate, named)
             built = Built(hashlib.sha256(content).hexdigest(), len(content), opset, ir_version)
             if not self._index.has_file(built):
                 write_atomically(self._index.path(built), content)
@@ -95,71 +137,59 @@ class Builder:
             ir_version=built.ir_version,
         )
 
-    def build_key(self, candidate: Candidate) -> str:
-        """Of all that the file's bytes depend on: runtime decisions are not among it."""
-        decisions = candidate.of_family("rewrite") | candidate.of_family("precision")
-        return value_digest(
-            self._model.digest,
-            [(spec.name, spec.shape) for spec in self._model.inputs],
-            self._ranges.digest if self._ranges is not None else None,
-            BUILDER_VERSION,
-            [self._max_opset, self._max_ir],
-            decisions,
-        )
-
-    def rewritten(self, candidate: Candidate) -> bytes:
-        """The model with the candidate's rewrites only: what the equivalence check compares.
-
-        Raises:
-            CandidateFailed: A rewrite failed.
-        """
-        return to_bytes(self._rewrite(candidate, for_precision=False))
-
-    def _content(self, candidate: Candidate) -> tuple[bytes, int, int]:
+    def _content(self, candidate: Candidate, named: bool) -> tuple[bytes, int, int]:
         """The file, its opset and its IR version."""
         schemes = _chosen_schemes(candidate)
         if not schemes and not _enabled(candidate):
             content = self._model.path.read_bytes()
             fits = self._model.opset <= self._max_opset and self._model.ir_version <= self._max_ir
-            if fits and hashlib.sha256(content).hexdigest() == self._model.digest:  # no external data
+            if (
+                fits and not named and hashlib.sha256(content).hexdigest() == self._model.digest
+            ):  # no external data
                 return content, self._model.opset, self._model.ir_version
             graph = self._model.ir
         else:
             graph = self._rewrite(candidate, for_precision=bool(schemes))
             if schemes:
-                graph = self._quantize(graph, schemes)
+                self._quantize(graph, schemes)
         try:
-            check_supported(graph, self._max_opset, self._max_ir, "the board's runtime")
+            opset, ir_version = graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
+            if opset > self._max_opset or ir_version > self._max_ir:
+                check_supported(graph, self._max_opset, self._max_ir, "the board's runtime")
             content = to_bytes(graph)
             onnx.checker.check_model(content)
         except (ModelError, onnx.checker.ValidationError) as error:
             raise CandidateFailed(f"the candidate cannot be built: {_first_line(error)}") from error
-        return content, graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
+        return content, opset, ir_version
 
     def _rewrite(self, candidate: Candidate, *, for_precision: bool) -> ir.Model:
-        """The graph after the candidate's rewrites; shared, so to be cloned before it is changed."""
+        """A graph of the caller's own, after the candidate's rewrites.
+
+        A set of rewrites that comes a second time is kept from then on: most come once.
+        """
         enabled = _enabled(candidate)
-        key = (for_precision, enabled)
-        if key in self._rewritten:
+        key = (for_precision and self._model.opset < QUANTIZABLE_OPSET, enabled)
+        kept = self._rewritten.get(key)
+        if kept is not None:
             self._rewritten.move_to_end(key)
-            return self._rewritten[key]
-        graph = self._base(for_precision).clone()
+            return kept.clone()
+        graph = self._base(raised=key[0]).clone()
         try:
             rewriting.apply(graph, lambda name, region: f"rewrite:{name}@{region}" in enabled)
         except EdgeoptError as error:
             raise CandidateFailed(f"a rewrite failed: {error.message}") from error
         self._name_new_nodes(graph)
-        self._rewritten[key] = graph
-        if len(self._rewritten) > _KEPT_REWRITTEN:
-            self._rewritten.popitem(last=False)
+        self._rewritten[key] = graph.clone() if key in self._rewritten else None
+        if sum(kept is not None for kept in self._rewritten.values()) > _KEPT_REWRITTEN:
+            del self._rewritten[next(key for key, kept in self._rewritten.items() if kept is not None)]
         return graph
 
-    def _base(self, for_precision: bool) -> ir.Model:
-        if for_precision not in self._bases:
+    def _base(self, *, raised: bool) -> ir.Model:
+        if raised not in self._bases:
             graph = self._model.ir.clone()
             tag(graph, self._space.regions)
-            self._bases[for_precision] = quantizable(graph) if for_precision else graph
-        return self._bases[for_precision]
+            self._bases[raised] = quantizable(graph) if raised else graph
+        return self._bases[raised]
 
     def _name_new_nodes(self, graph: ir.Model) -> None:
         """Names of nodes say their region, because they are all that a runtime's profile tells."""
@@ -167,17 +197,28 @@ class Builder:
             if node.name not in self._names:
                 node.name = f"{region_of(node)}{MARK}{node.op_type}_{number}"
 
-    def _quantize(self, rewritten: ir.Model, schemes: dict[str, str]) -> ir.Model:
-        graph = rewritten.clone()
+    def _quantize(self, graph: ir.Model, schemes: dict[str, str]) -> None:
         edit = Edit(
-            graph.graph, self._ranges, self._weights, lambda n: schemes.get(region_of(n), precision.UNCHANGED)
+            graph.graph,
+            self._ranges,
+            self._weights,
+            lambda node: schemes.get(region_of(node), precision.UNCHANGED),
+            unsigned=self._unsigned,
         )
         for node in tuple(graph.graph):
             chosen = edit.scheme_of(node)
             if chosen != precision.UNCHANGED and node.graph is not None:  # None: merged into another
                 precision.scheme(chosen).apply(node, edit)
         drop_unused(graph.graph)
-        return graph
+
+
+def wants_unsigned(machine: str) -> bool:
+    """Whether int8 activations are written as uint8 for a board whose `uname -m` is `machine`.
+
+    ONNX Runtime on x86 turns int8 pairs into uint8 itself, but not those that several nodes read: around
+    every branch it then computes in float32. On ARM int8 is the faster form.
+    """
+    return machine.lower() in ("x86_64", "amd64", "i386", "i686")
 
 
 def session_options(candidate: Candidate) -> dict[str, object]:

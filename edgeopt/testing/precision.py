@@ -1,4 +1,4 @@
-"""What every precision scheme must keep, checked on its own examples: a new file is tested without a new test.
+"""What every precision scheme must keep, checked on its examples: a new file is tested without a new test.
 
 from edgeopt.testing import precision
 
@@ -73,12 +73,17 @@ class Bench:
     samples: RandomSamples
 
     @classmethod
-    def of(cls, model: Model, folder: Path) -> Bench:
+    def of(cls, model: Model, folder: Path, *, unsigned: bool = False) -> Bench:
         """Calibrate a frozen model on random inputs."""
         samples = RandomSamples(model)
         space = search_space(model, lossy=True, cores=2)
         ranges = collect(model, samples)
-        return cls(model, space, Builder(model, space, ranges, folder / "built", MAX_OPSET, MAX_IR), samples)
+        return cls(
+            model,
+            space,
+            Builder(model, space, ranges, folder / "built", MAX_OPSET, MAX_IR, unsigned=unsigned),
+            samples,
+        )
 
     def everywhere(self, scheme: str, rewrites: str = "off") -> Candidate:
         """`scheme` wherever it is an option, all rewrites `on` or `off`."""
@@ -159,7 +164,7 @@ def example(text: str, folder: Path, seed: int = 0) -> Model:
 
 
 def fill_weights(proto: onnx.ModelProto, seed: int = 0) -> None:
-    """Turn declared values that nothing computes into random initializers, scaled to keep activations near 1."""
+    """Turn declared values that nothing computes into random initializers that keep activations near 1."""
     rng = np.random.default_rng(seed)
     known = {name for node in proto.graph.node for name in node.output}
     known |= {value.name for value in proto.graph.initializer}

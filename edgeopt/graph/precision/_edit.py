@@ -31,10 +31,17 @@ class Edit:
         weights: Shared by all candidates of a model.
         scheme_of: Name of the scheme chosen for a node's region.
         pairs: The int8 activations so far (filled by the static schemes).
+        unsigned: Write int8 activations as uint8, 128 higher: the same numbers, for kernels that want it.
     """
 
     def __init__(
-        self, graph: ir.Graph, ranges: Ranges | None, weights: Weights, scheme_of: Callable[[ir.Node], str]
+        self,
+        graph: ir.Graph,
+        ranges: Ranges | None,
+        weights: Weights,
+        scheme_of: Callable[[ir.Node], str],
+        *,
+        unsigned: bool = False,
     ) -> None:
         from edgeopt.graph.precision._pairs import Pairs
 
@@ -42,6 +49,7 @@ class Edit:
         self.ranges = ranges
         self.weights = weights
         self.scheme_of = scheme_of
+        self.unsigned = unsigned
         self.pairs = Pairs(self)
         self._taken = {str(value.name) for value in graph.inputs} | {str(name) for name in graph.initializers}
         for node in graph.all_nodes():

@@ -125,7 +125,7 @@ class Pairs:
         scale, zero_point, affine = self._new_params(value)
         array = edit.weights.floats(value)
         if array is not None:
-            integers = edit.initializer(f"{name}__int8", arithmetic.quantize(array, affine))
+            integers = edit.initializer(f"{name}__int8", self._stored(arithmetic.quantize(array, affine)))
         else:
             integers = edit.before(reader, "QuantizeLinear", [value, scale, zero_point], name=f"q_{name}")
         made = edit.before(reader, "DequantizeLinear", [integers, scale, zero_point], name=f"dq_{name}")
@@ -138,5 +138,9 @@ class Pairs:
         if affine is None:
             raise ValueError(f"the range of {value.name!r} is not known")
         scale = self._edit.initializer(f"{value.name}__scale", np.array(affine.scale, np.float32))
-        zero_point = self._edit.initializer(f"{value.name}__zero_point", np.array(affine.zero_point, np.int8))
+        zero = self._stored(np.array(affine.zero_point, np.int8))
+        zero_point = self._edit.initializer(f"{value.name}__zero_point", zero)
         return scale, zero_point, affine
+
+    def _stored(self, integers: NDArray[np.int8]) -> NDArray[np.int8] | NDArray[np.uint8]:
+        return arithmetic.unsigned(integers) if self._edit.unsigned else integers

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgeopt.graph.precision import _arithmetic as arithmetic
 from edgeopt.graph.precision._arithmetic import Floats
 from edgeopt.graph.precision._examples import CONV_OPSET_11, EMBEDDING, LSTM, MLP, SHARED_INPUT
 from edgeopt.graph.precision._lstm import is_quantizable, quantize_lstm
@@ -124,7 +125,7 @@ def _conv(node: ir.Node, edit: Edit) -> bool:
     around_128 = edit.shared(
         weight,
         "uint8",
-        lambda: edit.initializer(f"{weight.name}__uint8", (made.values.view(np.uint8) ^ np.uint8(128))),
+        lambda: edit.initializer(f"{weight.name}__uint8", arithmetic.unsigned(made.values)),
     )
     zero = edit.initializer(f"{name}__zero", np.array(128, np.uint8))
     scale = edit.initializer(f"{name}__scale", made.scale.reshape(per_channel))
