@@ -39,7 +39,7 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
 
     Returns:
         `{"device", "board", "provenance", "measurements": [T…], "comparisons": […]}`; each T has `regions`
-        (`[{"region", "operators", "ms"}…]`, None if not asked for). A model that the board cannot run
+        (`[{"region", "operators", "ms"}…]`; None if not asked for). A model that the board cannot run
         is FAILED, with its reason.
 
     Raises:
@@ -79,29 +79,9 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
     }
 
 
-def random_feeds(inputs: Sequence[TensorSpec], seed: int) -> Feeds:
-    """Inputs that any model accepts: small floats, and integers 0 or 1, which are valid indices.
-
-    Args:
-        inputs: With all sizes settled.
-        seed: The same gives the same values.
-    """
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, np.ndarray[Any, Any]] = {}
-    for spec in inputs:
-        shape = tuple(size or 1 for size in spec.shape)
-        kind = np.dtype(spec.dtype) if spec.dtype != "object" else np.dtype(object)
-        if kind.kind == "f":
-            feeds[spec.name] = np.asarray(rng.standard_normal(shape), dtype=kind)
-        elif kind == np.dtype(object) or kind.kind in "US":
-            feeds[spec.name] = np.full(shape, "", dtype=object)
-        else:
-            feeds[spec.name] = np.asarray(rng.integers(0, 2, shape), dtype=kind)
-    return feeds
-
-
 def _prepared(options: MeasureOptions) -> tuple[list[Model], Feeds]:
     """All models with settled shapes, and the inputs that they share."""
+    from edgeopt.graph.equivalence import random_feeds
     from edgeopt.graph.freeze import freeze
     from edgeopt.graph.model import load
 
@@ -120,7 +100,7 @@ def _prepared(options: MeasureOptions) -> tuple[list[Model], Feeds]:
     frozen = [freeze(model, shapes) for model in loaded]
     if feeds is None:
         inputs = frozen[0].inputs
-        feeds = {**random_feeds(inputs, options.seed), **_fixed(inputs, options.data)}
+        feeds = {**next(iter(random_feeds(inputs, 1, options.seed))), **_fixed(inputs, options.data)}
     return frozen, feeds
 
 
@@ -196,7 +176,7 @@ def _row(
 def _by_region(
     board: Board, model: Model, feeds: Feeds, folder: Path, options: MeasureOptions
 ) -> list[dict[str, Any]]:
-    """Mean time of each region, in the order of the graph."""
+    """Mean time of each region, in the order of the graph; last, what the runtime puts between them."""
     from edgeopt.graph.attribution import attribute
     from edgeopt.graph.regions import regions
     from edgeopt.graph.serialize import serialize
@@ -208,12 +188,11 @@ def _by_region(
         model.digest, path, file_digest(path), path.stat().st_size, session_options=_session_options(options)
     )
     found = regions(model)
-    times, _ = attribute(board.profile(named, feeds, PROFILE_RUNS), path, found)
-    return [
-        {"region": name, "operators": operators, "ms": times[name]}
-        for name, operators in described(found)
-        if name in times
+    times, elsewhere_ms = attribute(board.profile(named, feeds, PROFILE_RUNS), path, found)
+    rows = [
+        {"region": name, "operators": operators, "ms": times[name]} for name, operators in described(found)
     ]
+    return [*rows, {"region": None, "operators": None, "ms": elsewhere_ms}]
 
 
 def _comparisons(

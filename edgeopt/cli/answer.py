@@ -19,7 +19,7 @@ class Answer:
 
     Attributes:
         document: JSON-able, of the shape that the command's contract says.
-        text: What to show a person; called only where a person is shown something.
+        text: What to show a person, a string as it stands; called only where a person is shown something.
         exit_code: 0 unless the command says otherwise.
     """
 

@@ -8,16 +8,18 @@ import typer
 
 from edgeopt import __version__
 from edgeopt.cli import boards, data, devices, doctor, init, measure, optimize, report, rewrites, study
+from edgeopt.cli.flags import examples
 
 app = typer.Typer(
     name="edgeopt",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="[bold]Start here[/bold]\n\n"
-    "[cyan]$ edgeopt optimize --device local[/cyan]            the bundled example, on this machine\n\n"
-    "[cyan]$ edgeopt init model.onnx[/cyan]                    write edgeopt.toml for your model\n\n"
-    "[cyan]$ edgeopt optimize --device rpi4 --data d.npz[/cyan]  and search",
+    epilog=examples(
+        "edgeopt optimize --device local",
+        "edgeopt init model.onnx",
+        "edgeopt optimize --device rpi4 --data val.npz",
+    ),
 )
 
 

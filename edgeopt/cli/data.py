@@ -30,7 +30,10 @@ def group() -> None:
 @app.command(epilog=flags.examples("edgeopt data check", "edgeopt data check model.onnx --data val.npz"))
 def check(
     model: Annotated[
-        str | None, typer.Argument(help="An ONNX model. Left out: that of edgeopt.toml, else the example.")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="An ONNX model. Left out: that of edgeopt.toml, else the example."
+        ),
     ] = None,
     data: flags.Data = None,
     shape: flags.Shape = None,

@@ -26,6 +26,7 @@ _HOST = {
     errno.ENOENT: ("no such file or folder", None),
     errno.ENOTDIR: ("not a folder", None),
     errno.EISDIR: ("a folder, not a file", None),
+    errno.ENAMETOOLONG: ("the name is too long", None),
     errno.EMFILE: ("too many open files", "raise the limit with ulimit -n"),
 }
 
@@ -70,7 +71,7 @@ def _usage(error: Exception) -> Failure:
     format_message = getattr(error, "format_message", error.__str__)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "edgeopt"
-    message = " ".join(str(format_message()).split()).rstrip(".")
+    message = " ".join(str(format_message()).split()).replace("Value error, ", "").rstrip(".")
     message = message[:1].lower() + message[1:]
     return Failure("usage", message, f"see {command} --help", getattr(error, "exit_code", 2))
 

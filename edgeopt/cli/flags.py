@@ -32,8 +32,9 @@ Device = Annotated[
 Board = Annotated[
     str | None,
     typer.Option(
-        "--board", metavar="NAME|local|predicted|ssh://user@host:port",
-        help="Which unit to measure on. Left out: a configured board of the device, else a prediction.",
+        "--board", metavar="BOARD",
+        help="Which unit to measure on: local, predicted, ssh://user@host:port, or a name of boards.toml. "
+        "Left out: a configured board of the device, else a prediction.",
         autocompletion=names.complete_board, rich_help_panel=BOARD,
     ),
 ]  # fmt: skip
@@ -51,15 +52,15 @@ Wait = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="FILE|FOLDER|module:function", rich_help_panel=DATA,
-        help="Real inputs: an .npz, a folder of images or WAV files, or a Python function.",
+        "--data", metavar="DATA", rich_help_panel=DATA,
+        help="Real inputs: an .npz, a folder of images or WAV files, or module:function.",
     ),
 ]  # fmt: skip
 Metric = Annotated[
     str | None,
     typer.Option(
-        "--metric", metavar="NAME|module:function", rich_help_panel=DATA,
-        help="top1, f1, auc, spearman, cosine, agreement, mse, mae, or your own function.",
+        "--metric", metavar="METRIC", rich_help_panel=DATA,
+        help="top1, f1, auc, spearman, cosine, agreement, mse, mae, or module:function.",
     ),
 ]  # fmt: skip
 Shape = Annotated[
@@ -79,7 +80,11 @@ Fixed = Annotated[
 Batch = Annotated[
     int | None,
     typer.Option(
-        "--batch", min=1, help="Samples per inference. [dim]\\[default: 1][/dim]", rich_help_panel=MODEL
+        "--batch",
+        metavar="N",
+        min=1,
+        help="Samples per inference. [dim]\\[default: 1][/dim]",
+        rich_help_panel=MODEL,
     ),
 ]
 Effort = Annotated[
@@ -91,10 +96,17 @@ Effort = Annotated[
 ]  # fmt: skip
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Fix the number of threads.", rich_help_panel=BOARD),
+    typer.Option("--threads", metavar="N", min=1, help="Fix the number of threads.", rich_help_panel=BOARD),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Seed of everything random. [dim]\\[default: 0][/dim]")
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        help="Seed of everything random. [dim]\\[default: 0][/dim]",
+        rich_help_panel=SEARCH,
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON document.", rich_help_panel=OUTPUT)

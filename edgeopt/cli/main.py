@@ -36,6 +36,8 @@ def _run(argv: list[str], debug: bool, stream: IO[str] | None) -> int:
         if isinstance(answer, Answer):
             _print(answer, stream)
             return answer.exit_code
+        if answer == INTERRUPTED:  # Typer has turned the KeyboardInterrupt into this
+            return _fail(Failure("interrupted", "interrupted", None, INTERRUPTED), stream)
         # Typer returns the code of an early exit (--help, --version), None of a plain return.
         return answer if isinstance(answer, int) else 0
     except KeyboardInterrupt:
@@ -56,9 +58,13 @@ def _print(answer: Answer, stream: IO[str] | None) -> None:
     if stream is not None:
         print(answer.to_json(), file=stream, flush=True)
         return
+    shown = answer.text()
+    if isinstance(shown, str):
+        print(shown, flush=True)
+        return
     from edgeopt.cli.console import out
 
-    out().print(answer.text())
+    out().print(shown)
     sys.stdout.flush()
 
 

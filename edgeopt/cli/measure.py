@@ -25,7 +25,7 @@ REGRESSION = 7
 
 
 def measure(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="The first is the control.")],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="The first is the control.")],
     device: flags.Device = None,
     board: flags.Board = None,
     by_region: Annotated[
@@ -111,7 +111,8 @@ def _show(document: Mapping[str, Any]) -> RenderableType:
         if row["regions"]:
             total = sum(region["ms"] for region in row["regions"]) or 1.0
             body = [
-                (r["region"], r["operators"], ms(r["ms"]), f"{r['ms'] / total:.1%}") for r in row["regions"]
+                (r["region"] or "between regions", r["operators"], ms(r["ms"]), f"{r['ms'] / total:.1%}")
+                for r in row["regions"]
             ]
             parts.append(
                 table(

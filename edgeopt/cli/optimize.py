@@ -24,7 +24,10 @@ ObjectiveChoice = Literal["latency", "p95", "cold-start", "energy", "memory", "s
 
 def optimize(
     model: Annotated[
-        str | None, typer.Argument(help="An ONNX model. Left out: that of edgeopt.toml, else the example.")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="An ONNX model. Left out: that of edgeopt.toml, else the example."
+        ),
     ] = None,
     device: flags.Device = None,
     board: flags.Board = None,

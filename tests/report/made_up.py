@@ -14,7 +14,8 @@ from edgeopt.core.trial import Accuracy, Kind, State, Trial
 from edgeopt.report.context import ReportContext, thin
 from edgeopt.report.document import trial_document
 
-REGIONS = tuple((f"/features/{i}/conv", "Conv, Clip" if i % 3 else "Conv, Add") for i in range(22)) + (
+REGIONS = (
+    *tuple((f"/features/{i}/conv", "Conv, Clip" if i % 3 else "Conv, Add") for i in range(22)),
     ("/classifier", "GlobalAveragePool, Gemm"),
 )
 RECIPES = (
@@ -24,6 +25,7 @@ RECIPES = (
     "float16 storage",
     "2 threads",
 )
+SCHEMES = ("int8_static_channel", "int8_static_tensor", "int8_dynamic", "float16_weights", "float32")
 
 
 def measurement(
@@ -94,21 +96,29 @@ def study(provenance: Provenance = "measured") -> list[Trial]:
         over = drop > 0.0094
         trials.append(
             trial(
-                number, default | {f"precision@{n}": "int8_static_per_channel" for n in names}, p50_ms, drop,
-                int(size_bytes), kind="reference", name=name, provenance=provenance,
+                number,
+                default
+                | {"runtime:threads": "2" if number == 5 else "4"}
+                | {f"precision@{n}": SCHEMES[number - 1] for n in names},
+                p50_ms,
+                drop,
+                int(size_bytes),
+                kind="reference",
+                name=name,
+                provenance=provenance,
                 state="INFEASIBLE" if over else "COMPLETE",
                 reason=f"accuracy drops by {drop:.4f}, 0.0094 is allowed (n = 2000)" if over else None,
             )
-        )  # fmt: skip
+        )
     for number in range(6, 46):
         share = rng.random()
         decisions = dict(default)
         for name in names:
             if rng.random() < share:
-                decisions[f"precision@{name}"] = rng.choice(["int8_static_per_channel", "float16"])
+                decisions[f"precision@{name}"] = rng.choice(["int8_static_channel", "float16_weights"])
         decisions |= {f"rewrite:fold_batchnorm@{n}": rng.choice(["on", "off"]) for n in names[::4]}
         learned = (number - 6) / 40
-        p50_ms = 3.7 + (1 - learned) * 6 * rng.random() + 0.9 * rng.random()
+        p50_ms = 3.0 + (1 - learned) * 6 * rng.random() + 0.9 * rng.random()
         drop = max(0.0, 0.012 * share + rng.gauss(0, 0.003))
         p50_ms += 1.2 * (1 - share)
         state: State = "FAILED" if number == 20 else "INFEASIBLE" if drop > 0.0094 else "COMPLETE"
@@ -117,9 +127,17 @@ def study(provenance: Provenance = "measured") -> list[Trial]:
             "INFEASIBLE": f"accuracy drops by {drop:.4f}, 0.0094 is allowed",
         }
         trials.append(
-            trial(number, decisions, p50_ms, drop, int(14e6 - 10e6 * share), state=state, provenance=provenance,
-                  reason=reason.get(state))
-        )  # fmt: skip
+            trial(
+                number,
+                decisions,
+                p50_ms,
+                drop,
+                int(14e6 - 10e6 * share),
+                state=state,
+                provenance=provenance,
+                reason=reason.get(state),
+            )
+        )
     return trials
 
 
@@ -142,18 +160,40 @@ def result(trials: list[Trial], provenance: Provenance = "measured") -> dict[str
         if provenance == "measured" and other["latency_ms"]["p50"]:
             ratio = winner["latency_ms"]["p50"] / other["latency_ms"]["p50"]
             comparisons.append(
-                {"a": winner["name"], "b": other["name"], "ratio_p50": ratio, "ci95": [ratio * 0.97, ratio * 1.03],
-                 "significant": True}
-            )  # fmt: skip
+                {
+                    "a": winner["name"],
+                    "b": other["name"],
+                    "ratio_p50": ratio,
+                    "ci95": [ratio * 0.97, ratio * 1.03],
+                    "significant": True,
+                }
+            )
     return {
-        "model": "/home/user/mobilenet_v2.onnx", "device": "rpi4", "board": "kitchen-pi", "provenance": provenance,
-        "baseline": baseline, "references": references, "best": winner, "pareto": [baseline, winner],
-        "verdict": "improved", "trials": len(trials), "measured": 39, "failed": 1, "device_seconds": 812.0,
-        "wall_seconds": 1003.0, "artifact": "/home/user/edgeopt-out/mobilenet_v2-rpi4/best.onnx",
-        "accuracy": {"status": "established", "basis": "labels", "verified_on": "host", "n": 3000, "drop": 0.0031,
-                     "bound": 0.0077},
+        "model": "/home/user/mobilenet_v2.onnx",
+        "device": "rpi4",
+        "board": "kitchen-pi",
+        "provenance": provenance,
+        "baseline": baseline,
+        "references": references,
+        "best": winner,
+        "pareto": [baseline, winner],
+        "verdict": "improved",
+        "trials": len(trials),
+        "measured": 39,
+        "failed": 1,
+        "device_seconds": 812.0,
+        "wall_seconds": 1003.0,
+        "artifact": "/home/user/edgeopt-out/mobilenet_v2-rpi4/best.onnx",
+        "accuracy": {
+            "status": "established",
+            "basis": "labels",
+            "verified_on": "host",
+            "n": 3000,
+            "drop": 0.0031,
+            "bound": 0.0077,
+        },
         "comparisons": comparisons,
-    }  # fmt: skip
+    }
 
 
 def context(document: dict[str, Any], **more: Any) -> ReportContext:
@@ -169,17 +209,25 @@ def context(document: dict[str, Any], **more: Any) -> ReportContext:
         for i, (name, p50_ms) in enumerate(zip(names, p50s, strict=True))
     }
     fields: dict[str, Any] = {
-        "command": "edgeopt optimize mobilenet_v2.onnx --device rpi4 --board kitchen-pi --data val.npz --budget '40 trials' --seed 0",
+        "command": "edgeopt optimize mobilenet_v2.onnx --device rpi4 --data val.npz --budget '40 trials'",
         "created": "2025-03-04 12:30",
         "metric": "top1",
         "original_score": 0.9412,
         "regions": REGIONS,
         "samples": samples,
-        "board_facts": {"model": "Raspberry Pi 4 Model B Rev 1.4", "cores": "4 × Cortex-A72", "RAM": "4 GB",
-                        "kernel": "6.6.51", "governor": "performance", "onnxruntime": "1.22.0"},
-        "protocol": ("final: 5 fresh processes × 10 s each, in turns of 0.5 s with the original",
-                     "search: 64 runs and 2 s per candidate, hopeless ones stopped early"),
+        "board_facts": {
+            "model": "Raspberry Pi 4 Model B Rev 1.4",
+            "cores": "4 × Cortex-A72",
+            "RAM": "4 GB",
+            "kernel": "6.6.51",
+            "governor": "performance",
+            "onnxruntime": "1.22.0",
+        },
+        "protocol": (
+            "final: 5 fresh processes × 10 s each, in turns of 0.5 s with the original",
+            "search: 64 runs and 2 s per candidate, hopeless ones stopped early",
+        ),
         "versions": {"edgeopt": "0.1.0", "onnxruntime (host)": "1.22.0"},
         "notes": ("12:04 drift +1.2 %, corrected",),
-    }  # fmt: skip
+    }
     return ReportContext(**(fields | more))

@@ -43,7 +43,8 @@ def ridges(samples: Mapping[str, Sequence[float]], roles: Mapping[str, str]) -> 
         for index, (name, values) in enumerate(rows):
             density = np.convolve(np.histogram(values, edges)[0], kernel, mode="same")
             colour = BEST if roles.get(name) == "best" else COLOUR.get(roles.get(name, ""), CANDIDATE)
-            _ridge(axes, index, (edges[:-1] + edges[1:]) / 2, density / density.max() * 0.72, colour)
+            centres = (edges[:-1] + edges[1:]) / 2
+            _ridge(axes, index, centres.tolist(), (density / density.max() * 0.72).tolist(), colour)
             _quantiles(axes, index, values, colour)
         axes.set_yticks(range(len(rows)), [_clipped(name) for name, _ in rows])
         axes.tick_params(axis="y", length=0, labelcolor=INK)

@@ -1,0 +1,115 @@
+"""`edgeopt study`: look into what a study has found, also while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from edgeopt.cli import flags
+from edgeopt.cli.answer import Answer
+from edgeopt.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgeopt.core.trial import Trial
+    from edgeopt.study.read import StoredStudy
+
+app = typer.Typer(
+    help="Studies on disk: trials, the best, the Pareto front.",
+    epilog=flags.examples(
+        "edgeopt study show edgeopt-out/model-rpi4",
+        "edgeopt study export edgeopt-out/model-rpi4 -o trials.csv",
+    ),
+)
+
+
+@app.command(epilog=flags.examples("edgeopt study show edgeopt-out/model-rpi4 --json"))
+def show(folder: flags.Folder, as_json: flags.Json = False) -> Answer:
+    """Show all trials."""
+    rows = _documents(trials_of(folder))
+    return Answer({"folder": str(folder.absolute()), "trials": rows}, lambda: _table(rows))
+
+
+@app.command(epilog=flags.examples("edgeopt study best edgeopt-out/model-rpi4"))
+def best(folder: flags.Folder, as_json: flags.Json = False) -> Answer:
+    """Show the result again, as optimize printed it."""
+    from edgeopt.report.context import read_evidence
+    from edgeopt.report.summary import summary
+
+    evidence = read_evidence(folder)
+    objective = evidence.context.objective.name
+    return Answer(
+        evidence.document,
+        lambda: summary(evidence.document, report=folder.absolute() / "report.html", objective=objective),
+    )
+
+
+@app.command(epilog=flags.examples("edgeopt study pareto edgeopt-out/model-rpi4"))
+def pareto(folder: flags.Folder, as_json: flags.Json = False) -> Answer:
+    """Show the trials that no other beats in latency, accuracy drop, size, memory and energy at once."""
+    from edgeopt.study.front import pareto as front
+
+    trials = trials_of(folder)
+    rows = _documents(trials, only=front(trials))
+    return Answer({"folder": str(folder.absolute()), "pareto": rows}, lambda: _table(rows))
+
+
+@app.command(epilog=flags.examples("edgeopt study export edgeopt-out/model-rpi4 -o trials.csv"))
+def export(
+    folder: flags.Folder,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Left out: stdout.")
+    ] = None,
+    form: Annotated[Literal["csv", "json"], typer.Option("--format", help="Of the file.")] = "csv",
+    as_json: flags.Json = False,
+) -> Answer:
+    """Write all trials, with every decision, as CSV or JSON."""
+    from edgeopt.report.export import as_csv
+    from edgeopt.study.read import rows as flat
+
+    rows = flat(_study(folder))
+    document: dict[str, Any] = {"folder": str(folder.absolute()), "trials": rows}
+    if form == "json" or (output is not None and output.suffix == ".json"):
+        text = Answer(document, text=str).to_json() + "\n"
+    else:
+        text = as_csv(rows)
+    if output is None:
+        return Answer(document, lambda: text.rstrip("\n"))
+    output.write_text(text, encoding="utf-8")
+    written = {"file": str(output.absolute()), "trials": len(rows)}
+    return Answer(written, lambda: f"wrote {len(rows)} trials to {output}")
+
+
+def trials_of(folder: Path) -> Sequence[Trial]:
+    """The trials of a study's folder, in order; reading does not disturb a study that runs.
+
+    Raises:
+        ConfigError: There is no such folder.
+        StudyError: It holds no study.
+    """
+    return _study(folder).trials
+
+
+def _study(folder: Path) -> StoredStudy:
+    from edgeopt.study.read import read
+
+    if not folder.is_dir():
+        raise ConfigError(f"no such folder: {folder}", hint="name the -o folder of edgeopt optimize")
+    return read(folder)
+
+
+def _documents(trials: Sequence[Trial], *, only: Sequence[Trial] | None = None) -> list[dict[str, Any]]:
+    from edgeopt.report.document import trial_document
+
+    default = next((t.candidate for t in trials if t.kind == "baseline"), None)
+    return [trial_document(trial, default) for trial in (trials if only is None else only)]
+
+
+def _table(rows: list[dict[str, Any]]) -> RenderableType:
+    from edgeopt.report.summary import trials_table
+
+    return trials_table(rows, next((row for row in rows if row["kind"] == "baseline"), None))

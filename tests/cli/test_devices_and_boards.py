@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeopt.resources import resource
+from tests.cli.conftest import Ran
+
+
+def test_devices_are_listed(run: Callable[..., Ran]) -> None:
+    names = [row["name"] for row in run("devices", "list", "--json").document["devices"]]
+    assert {"local", "rpi-zero2w", "rpi3bplus", "rpi4", "rpi5"} <= set(names)
+    assert "Raspberry Pi 4" in run("devices", "list").out
+
+
+def test_a_device_shows_facts_with_sources(run: Callable[..., Ran]) -> None:
+    fact = run("devices", "show", "rpi4", "--json").document["facts"]["cpu"]["core"]
+    assert fact["value"] == "Cortex-A72"
+    assert fact["source"]
+    assert fact["confidence"] in ("high", "medium", "low")
+    assert "Cortex-A72" in run("devices", "show", "rpi4").out
+
+
+def test_a_good_profile_passes_and_a_bad_one_is_named(run: Callable[..., Ran], folder: Path) -> None:
+    good = folder / "mine.toml"
+    good.write_text((resource("device_profiles") / "rpi4.toml").read_text())
+    assert run("devices", "check", good).code == 0
+    good.write_text('title = "x"\n[cpu]\ncores = 4\n')
+    ran = run("devices", "check", good)
+    assert ran.code == 2
+    assert "cpu.cores" in ran.err
+
+
+def test_boards_are_added_and_listed(run: Callable[..., Ran]) -> None:
+    assert run("boards", "list", "--json").document == {"boards": []}
+    added = run("boards", "add", "kitchen", "ssh://pi@10.0.0.7", "--device", "rpi4", "--json").document
+    assert Path(added["file"]).name == "boards.toml"
+    rows = run("boards", "list", "--json").document["boards"]
+    assert [(row["name"], row["device"], row["url"]) for row in rows] == [
+        ("kitchen", "rpi4", "ssh://pi@10.0.0.7")
+    ]
+    assert "kitchen" in run("boards", "list").out
+
+
+def test_a_board_of_an_unknown_device_is_refused(run: Callable[..., Ran]) -> None:
+    ran = run("boards", "add", "kitchen", "ssh://pi@10.0.0.7", "--device", "rpi44")
+    assert (ran.code, "unknown device" in ran.err) == (2, True)
+
+
+def test_this_machine_can_be_probed(run: Callable[..., Ran]) -> None:
+    facts = run("boards", "probe", "local", "--json").document["facts"]
+    assert facts["cores"] >= 1
+    assert facts["machine"]
+
+
+def test_an_address_without_host_keys_cannot_be_enrolled(run: Callable[..., Ran]) -> None:
+    assert run("boards", "enroll", "local").code == 2
+
+
+def test_doctor_names_versions_and_devices(run: Callable[..., Ran]) -> None:
+    document = run("doctor", "--json").document
+    assert document["packages"]["onnxruntime"]
+    assert "rpi4" in document["devices"]
+    assert run("doctor").code == 0
+
+
+def test_rewrites_are_listed_with_what_they_do(run: Callable[..., Ran]) -> None:
+    document = run("rewrites", "list", "--json").document
+    assert {"fold_constants", "fold_batchnorm"} <= {row["name"] for row in document["rewrites"]}
+    assert "int8_static_channel" in {row["name"] for row in document["precision"]}
+    assert all(row["summary"] for family in document.values() for row in family)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+import pytest
+
+from edgeopt.boards import profiles
+from edgeopt.core.measurement import Protocol
+from tests.cli.conftest import Ran
+
+MODEL = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 64] x) => (float[1, 64] y)
+<float[64, 64] w = {WEIGHTS}> {
+  [first] a = MatMul(x, w)
+  [second] b = Relu(a)
+  [third] y = MatMul(b, w)
+}
+""".replace("WEIGHTS", ", ".join(["0.01"] * 64 * 64))
+
+
+@pytest.fixture
+def model(folder: Path) -> Path:
+    path = folder / "net.onnx"
+    path.write_bytes(onnx.parser.parse_model(MODEL).SerializeToString())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real board and the real runner, for a moment each."""
+    protocol = Protocol(
+        "final", processes=2, min_runs=20, window_s=0.05, slice_s=0.02, stop_ratio=None, deadline_s=60
+    )
+    monkeypatch.setattr(profiles, "protocols", lambda profile, effort: {"final": protocol})
+
+
+def test_two_models_are_measured_in_turns_and_compared(
+    run: Callable[..., Ran],
+    model: Path,
+    folder: Path,
+) -> None:
+    other = folder / "copy.onnx"
+    other.write_bytes(model.read_bytes())
+    ran = run("measure", model, other, "--device", "local", "--threads", 1, "--json")
+    assert ran.code == 0, ran.err
+    document = ran.document
+    assert (document["device"], document["provenance"]) == ("local", "measured")
+    first, second = document["measurements"]
+    assert (first["name"], first["kind"], first["trial"]) == ("net.onnx", "baseline", None)
+    assert first["latency_ms"]["p50"] > 0
+    assert first["session_options"]["threads"] == 1
+    assert first["regions"] is None
+    assert Path(second["artifact"]) == other
+    (comparison,) = document["comparisons"]
+    assert (comparison["a"], comparison["b"]) == ("copy.onnx", "net.onnx")
+    assert comparison["ci95"][0] <= comparison["ratio_p50"] <= comparison["ci95"][1]
+
+
+def test_by_region_says_where_the_time_goes(run: Callable[..., Ran], model: Path) -> None:
+    ran = run("measure", model, "--device", "local", "--by-region", "--json")
+    assert ran.code == 0, ran.err
+    regions = ran.document["measurements"][0]["regions"]
+    assert sum(region["ms"] for region in regions) > 0
+    assert any("MatMul" in (region["operators"] or "") for region in regions)
+    assert "share" in run("measure", model, "--device", "local", "--by-region").out
+
+
+def test_a_prediction_has_no_interval_of_a_ratio(run: Callable[..., Ran], model: Path, folder: Path) -> None:
+    (folder / "copy.onnx").write_bytes(model.read_bytes())
+    ran = run("measure", model, "copy.onnx", "--device", "rpi4", "--board", "predicted", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["provenance"] == "predicted"
+    assert ran.document["measurements"][0]["latency_ms"]["p95"] is None
+    (comparison,) = ran.document["comparisons"]
+    assert (comparison["ratio_p50"], comparison["ci95"], comparison["significant"]) == (1.0, None, None)
+    assert "predicted" in run("measure", model, "--device", "rpi4", "--board", "predicted").out
+
+
+def test_sample_0_of_the_data_is_fed(run: Callable[..., Ran], model: Path, folder: Path) -> None:
+    np.savez(folder / "d.npz", x=np.ones((3, 64), np.float32))
+    assert run("measure", model, "--device", "local", "--data", "d.npz", "--json").code == 0
+    np.savez(folder / "d.npz", z=np.ones((3, 64), np.float32))
+    assert run("measure", model, "--device", "local", "--data", "d.npz", "--json").code == 3
+
+
+def test_models_with_other_inputs_are_not_compared(
+    run: Callable[..., Ran], model: Path, folder: Path
+) -> None:
+    other = folder / "other.onnx"
+    other.write_bytes(
+        onnx.parser.parse_model(MODEL.replace(" x)", " z)").replace("(x,", "(z,")).SerializeToString()
+    )
+    ran = run("measure", model, other, "--device", "local")
+    assert (ran.code, "same inputs" in ran.err) == (2, True)
+
+
+def test_a_regression_is_exit_7_with_the_whole_document(
+    run: Callable[..., Ran],
+    model: Path,
+    folder: Path,
+) -> None:
+    arguments = ("measure", model, "--device", "rpi4", "--board", "predicted", "--json")
+    before = run(*arguments).document
+    before["measurements"][0]["latency_ms"]["p50"] /= 1.1
+    (folder / "before.json").write_text(json.dumps(before))
+    ran = run(*arguments, "--against", "before.json", "--fail-if", "p50>+3%")
+    assert ran.code == 7
+    assert ran.document["regressions"][0]["growth"] == pytest.approx(0.1)
+    assert run(*arguments, "--against", "before.json", "--fail-if", "p50>+12%").code == 0
+    assert run(*arguments, "--against", "before.json", "--fail-if", "p95>+3%").code == 2
+    assert run(*arguments, "--against", "before.json").code == 2
