@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from edgeopt.core.errors import EdgeoptError
@@ -15,21 +15,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         EdgeoptError: Disk full, permission, no such folder; nothing is left behind.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:  # not mkstemp: the user's umask decides who may read it
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-        temporary = None
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise EdgeoptError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
