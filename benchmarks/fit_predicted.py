@@ -18,10 +18,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+import published_models
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from edgeopt.boards.roofline import Roofline
+from edgeopt.boards.roofline import Roofline, last_cache_bytes
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.workload import Compute, NodeCost
 
@@ -50,37 +51,58 @@ class Row:
 
     label: str
     setting: str
-    cost: NodeCost
-    layers: int
+    flops: int
+    compute: Compute
+    traffic_bytes: float
+    nodes: int
     threads: int
     log_ms: float
 
 
-def published() -> dict[str, list[Row]]:
-    """The rows of each board."""
-    with (PROFILES / "published_models.csv").open(encoding="utf-8") as stream:
-        models = {row["model"]: row for row in csv.DictReader(stream)}
-    rows: dict[str, list[Row]] = {}
+def published() -> dict[str, list[dict[str, str]]]:
+    """The published latencies of each board."""
     with (PROFILES / "published_latency.csv").open(encoding="utf-8") as stream:
+        rows: dict[str, list[dict[str, str]]] = {}
         for row in csv.DictReader(stream):
-            model = models[row["model"]]
-            compute, size = COMPUTE[row["dtype"]]
-            read = (int(model["params"]) + int(model["read_elements"])) * size
-            write = int(model["write_elements"]) * size
-            cost = NodeCost(row["model"], "network", 2 * int(model["macs"]), read, write, compute)
-            setting = f"{row['runtime']} {row['model']} x{row['threads']}"
-            label = f"{setting} {row['dtype']}"
-            log_ms = math.log(float(row["latency_ms"]))
-            entry = Row(label, setting, cost, int(model["layers"]), int(row["threads"]), log_ms)
-            rows.setdefault(row["board"], []).append(entry)
+            rows.setdefault(row["board"], []).append(row)
+    return rows
+
+
+def observed(roofline: Roofline, published: list[dict[str, str]]) -> list[Row]:
+    """What each published network asks of this board; nothing of it depends on the fitted factors."""
+    rows = []
+    for row in published:
+        compute, size = COMPUTE[row["dtype"]]
+        build, _ = published_models.NETWORKS[row["model"]]
+        costs = [
+            NodeCost(
+                "", "", 2 * layer.macs, (layer.params + layer.read) * size, layer.write * size, compute,
+                layer.params * size,
+            )
+            for layer in build().layers
+        ]  # fmt: skip
+        cached = roofline.weights_cached(costs)
+        setting = f"{row['runtime']} {row['model']} x{row['threads']}"
+        rows.append(
+            Row(
+                label=f"{setting} {row['dtype']}",
+                setting=setting,
+                flops=sum(cost.flops for cost in costs),
+                compute=compute,
+                traffic_bytes=sum(roofline.traffic_bytes(cost, cached) for cost in costs),
+                nodes=len(costs),
+                threads=int(row["threads"]),
+                log_ms=math.log(float(row["latency_ms"])),
+            )
+        )
     return rows
 
 
 def residuals(roofline: Roofline, rows: list[Row]) -> NDArray[np.float64]:
     """Log of predicted / published, `(rows,)`."""
-    # A whole network is one cost here: it pays the overhead of all its layers, not of one.
-    extra = [(row.layers - 1) * roofline.node_overhead_us / 1e3 for row in rows]
-    predicted = [roofline.node_ms(row.cost, row.threads) + e for row, e in zip(rows, extra, strict=True)]
+    predicted = [
+        roofline.time_ms(row.flops, row.compute, row.traffic_bytes, row.nodes, row.threads) for row in rows
+    ]
     return np.log(predicted) - np.array([row.log_ms for row in rows])
 
 
@@ -103,7 +125,7 @@ def leave_one_out(start: Roofline, rows: list[Row]) -> dict[str, float]:
     errors: dict[str, list[float]] = {"fp32": [], "int8": []}
     for i, row in enumerate(rows):
         others = fit(start, rows[:i] + rows[i + 1 :])
-        errors["int8" if row.cost.compute == "int8" else "fp32"].append(float(residuals(others, [row])[0]))
+        errors["int8" if row.compute == "int8" else "fp32"].append(float(residuals(others, [row])[0]))
     return {kind: float(np.sqrt(np.mean(np.square(found)))) for kind, found in errors.items()}
 
 
@@ -131,8 +153,10 @@ def blank(profile: DeviceProfile) -> Roofline:
              if profile.get(s, f.name) is not None}  # fmt: skip
     half = "asimdhp" in profile.get("cpu", "features")
     unfitted = {name: value for name, (value, _) in PRIOR.items()}
-    return Roofline(**known, **unfitted, node_overhead_us=NODE_OVERHEAD_US, float16_arithmetic=half,
-                    log_sigma_fp32=RUNTIMES_LOG_SIGMA, log_sigma_int8=RUNTIMES_LOG_SIGMA)  # fmt: skip
+    return Roofline(
+        **known, **unfitted, cache_bytes=last_cache_bytes(profile), node_overhead_us=NODE_OVERHEAD_US,
+        float16_arithmetic=half, log_sigma_fp32=RUNTIMES_LOG_SIGMA, log_sigma_int8=RUNTIMES_LOG_SIGMA,
+    )  # fmt: skip
 
 
 def section(fitted: Roofline, error: dict[str, float], pairwise: float, rows: int) -> str:
@@ -162,12 +186,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="replace [model] in the profiles")
     write = parser.parse_args().write
-    for board, rows in published().items():
+    for board, latencies in published().items():
         path = PROFILES / f"{board}.toml"
         if not path.exists():
-            print(f"{board}: {len(rows)} published latencies, no profile yet")
+            print(f"{board}: {len(latencies)} published latencies, no profile yet")
             continue
         start = blank(DeviceProfile.read(path))
+        rows = observed(start, latencies)
         fitted, error = fit(start, rows), leave_one_out(start, rows)
         model = section(fitted, error, pairwise_error(start, rows), len(rows))
         print(f"\n# {board}\n{model}")

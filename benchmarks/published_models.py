@@ -10,39 +10,47 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 TABLE = Path(__file__).parent.parent / "device_profiles" / "published_models.csv"
 COLUMNS = ("model", "input", "macs", "params", "read_elements", "write_elements", "layers", "source")
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One layer; `read` and `write` are elements of activations."""
+
+    macs: int
+    params: int
+    read: int
+    write: int
+
+
 class Net:
-    """A network in the making: the current activation `(c, h, w)`, and what was spent so far."""
+    """A network in the making: the current activation `(c, h, h)`, and the layers so far."""
 
     def __init__(self, size: int) -> None:
         self.c, self.h = 3, size
-        self.macs = self.params = self.read = self.write = self.layers = 0
+        self.layers: list[Layer] = []
 
     def conv(self, c: int, k: int, s: int = 1, *, depthwise: bool = False, padded: bool = True) -> Net:
         """A k x k convolution of stride s to c channels, with bias; "same" padding unless told."""
         weights = c * k * k * (1 if depthwise else self.c)
-        self.read += self.c * self.h**2
+        read = self.c * self.h**2
         self.h = -(-self.h // s) if padded else (self.h - k) // s + 1
         self.c = c
-        self.macs += weights * self.h**2
-        self.params += weights + c
-        return self._wrote()
+        return self._layer(read, weights * self.h**2, weights + c)
 
     def elementwise(self, inputs: int = 2) -> Net:
         """An addition or product of `inputs` activations, or a copy (1)."""
-        self.read += inputs * self.c * self.h**2
-        return self._wrote()
+        return self._layer(inputs * self.c * self.h**2)
 
     def pool(self, s: int | None = 2, *, h: int | None = None) -> Net:
         """Max pooling of stride s to side `h`; None pools the whole plane."""
-        self.read += self.c * self.h**2
+        read = self.c * self.h**2
         self.h = 1 if s is None else h or self.h // s
-        return self._wrote()
+        return self._layer(read)
 
     def squeeze_excite(self, reduced: int) -> Net:
         c, h = self.c, self.h
@@ -61,9 +69,12 @@ class Net:
         self.conv(c, 1)
         return self.elementwise() if residual else self
 
-    def _wrote(self) -> Net:
-        self.write += self.c * self.h**2
-        self.layers += 1
+    def total(self, what: str) -> int:
+        """Sum of one field over all layers."""
+        return sum(getattr(layer, what) for layer in self.layers)
+
+    def _layer(self, read: int, macs: int = 0, params: int = 0) -> Net:
+        self.layers.append(Layer(macs, params, read, self.c * self.h**2))
         return self
 
 
@@ -203,7 +214,8 @@ def main() -> None:
         for name, (build, source) in NETWORKS.items():
             size = 416 if name == "yolov4_tiny" else 224
             net = build()
-            writer.writerow((name, size, net.macs, net.params, net.read, net.write, net.layers, source))
+            totals = [net.total(what) for what in ("macs", "params", "read", "write")]
+            writer.writerow((name, size, *totals, len(net.layers), source))
 
 
 if __name__ == "__main__":

@@ -84,8 +84,9 @@ class PredictedBoard:
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """Predicted time of each executed node in ms."""
         del feeds, runs
-        threads = self.threads(artifact)
-        return {cost.name: self.roofline.node_ms(cost, threads) for cost in self._workload(artifact)}
+        costs = self._workload(artifact)
+        times = self.roofline.node_times_ms(costs, self.threads(artifact))
+        return {cost.name: ms for cost, ms in zip(costs, times, strict=True)}
 
     def infer(self, artifact: Artifact, samples: Iterable[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
         """Refused.

@@ -19,6 +19,7 @@ class NodeCost:
         read_bytes: Activations and weights read.
         write_bytes: Activations written.
         compute: Type of its arithmetic.
+        weight_bytes: The part of `read_bytes` that is the same in every inference.
     """
 
     name: str
@@ -27,3 +28,4 @@ class NodeCost:
     read_bytes: int
     write_bytes: int
     compute: Compute
+    weight_bytes: int = 0

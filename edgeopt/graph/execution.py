@@ -42,7 +42,8 @@ class Execution:
     def __init__(self, graph: onnx_ir.Graph, *, fused: bool) -> None:
         self.int8: set[onnx_ir.Node] = set()
         self._last: dict[onnx_ir.Node, onnx_ir.Node] = {}
-        self._gone = self._constant(graph)
+        self._folded = self._constant(graph)
+        self._gone = self._folded | {node for node in graph if node.op_type in ("Identity", "Dropout")}
         if fused:
             for node in graph:
                 if node not in self._gone:
@@ -65,15 +66,20 @@ class Execution:
         """What a node writes: that of the last node fused into it."""
         return self._last.get(node, node).outputs
 
+    def is_constant(self, value: onnx_ir.Value) -> bool:
+        """Whether a value is the same in every inference."""
+        producer = value.producer()
+        return value.is_initializer() or (producer is not None and producer in self._folded)
+
     def _constant(self, graph: onnx_ir.Graph) -> set[onnx_ir.Node]:
-        """Nodes evaluated once, when the session is made, and those that do nothing."""
+        """Nodes evaluated once, when the session is made."""
         gone: set[onnx_ir.Node] = set()
         for node in graph:
             known = all(v is None or v.is_initializer() or v.producer() in gone for v in node.inputs)
             static = node.op_type in ("Shape", "Size") and _is_static(node.inputs[0])
             if (known and node.op_type not in NOT_CONSTANT and not _holds_graph(node)) or static:
                 gone.add(node)
-        return gone | {node for node in graph if node.op_type in ("Identity", "Dropout")}
+        return gone
 
     def _fuse_int8(self, node: onnx_ir.Node) -> None:
         data = [v for v in node.inputs if v is not None and v.dtype is onnx_ir.DataType.FLOAT]

@@ -81,10 +81,11 @@ def _cost(node: onnx_ir.Node, execution: Execution) -> NodeCost:
     outputs = [v for v in execution.outputs(node) if v.name]
     write_bytes = sum(_bytes(value) for value in outputs)
     inputs = [value for value in execution.inputs(node) if value is not None and value.name]
+    weight_bytes = sum(_bytes(value) for value in inputs if execution.is_constant(value))
     if node.op_type in COPIES_NOTHING:
-        read_bytes = write_bytes = 0
+        read_bytes = write_bytes = weight_bytes = 0
     elif node.op_type in READS_WHAT_IT_WRITES:
-        read_bytes = write_bytes + sum(_bytes(value) for value in inputs[1:])
+        read_bytes, weight_bytes = write_bytes + sum(_bytes(value) for value in inputs[1:]), 0
     else:
         read_bytes = sum(_bytes(value) for value in inputs)
     return NodeCost(
@@ -94,6 +95,7 @@ def _cost(node: onnx_ir.Node, execution: Execution) -> NodeCost:
         read_bytes=read_bytes,
         write_bytes=write_bytes,
         compute=_compute(node, execution),
+        weight_bytes=weight_bytes,
     )
 
 

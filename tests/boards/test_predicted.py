@@ -89,7 +89,7 @@ def test_int8_gains_more_where_there_is_a_dot_product() -> None:
         there = Roofline.of(profiles.load(device))
         work = cost(flops=10_000_000_000, size=1)
         int8 = cost("int8", flops=10_000_000_000, size=1)
-        return there.node_ms(work, 1) / there.node_ms(int8, 1)
+        return there.latency([work], 1).value / there.latency([int8], 1).value
 
     assert gain("rpi5") > 2 > gain("rpi4") > 1
 
@@ -105,7 +105,25 @@ def test_float16_gains_only_where_the_core_computes_with_it() -> None:
 def test_a_boundary_between_precisions_costs_its_traffic() -> None:
     there = Roofline.of(profiles.load("rpi4"))
     boundary = NodeCost("q", "QuantizeLinear", 1_000_000, 4_000_000, 1_000_000, "float32")
-    assert there.node_ms(boundary, 4) > 1.0  # ms for 5 MB on a Pi 4, more than many a layer
+    assert there.latency([boundary], 4).value > 1.0  # ms for 5 MB on a Pi 4, more than many a layer
+
+
+def test_what_fits_into_the_cache_is_cheaper() -> None:
+    def ms_per_mb(megabytes: float) -> float:
+        moved = round(megabytes * 1e6)
+        node = NodeCost("relu", "Relu", 0, moved // 2, moved // 2, "float32")
+        there = Roofline.of(profiles.load("rpi4"))
+        return (there.latency([node], 4).value - there.node_overhead_us / 1e3) / megabytes
+
+    assert ms_per_mb(0.5) < ms_per_mb(50) / 3
+
+
+def test_weights_that_stay_in_the_cache_are_cheaper() -> None:
+    def ms(layers: int) -> float:
+        weights = NodeCost("fc", "Gemm", 0, 400_000, 0, "float32", weight_bytes=400_000)
+        return Roofline.of(profiles.load("rpi4")).latency([weights] * layers, 4).value / layers
+
+    assert ms(1) < ms(10)
 
 
 def test_the_profile_of_nodes_adds_up_to_the_whole() -> None:

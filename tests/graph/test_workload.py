@@ -197,3 +197,9 @@ def test_the_runtime_executes_about_as_many_nodes_as_foreseen(tmp_path: Path) ->
     executed = len(onnx.load(tmp_path / "optimized.onnx").graph.node)
     foreseen = len(costs(onnx_ir.from_proto(model), fused=True))
     assert executed == pytest.approx(foreseen, abs=12)  # Add fuses into Conv in this runtime
+
+
+def test_weights_are_told_apart_from_activations() -> None:
+    cost = counted(conv("c = Conv(x, w, b) y = Relu(c)"))["Conv"]
+    assert cost.weight_bytes == 4 * (24 + 6)
+    assert cost.read_bytes - cost.weight_bytes == 4 * 4 * 64
