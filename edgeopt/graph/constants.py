@@ -11,11 +11,11 @@ import onnx
 import onnx_ir
 from numpy.typing import NDArray
 
-from edgeopt.graph.flops import elements, sizes
+from edgeopt.graph.flops import nbytes, sizes
 from edgeopt.graph.reading import has_subgraph
 
-MAX_FOLDED_ELEMENTS = 1 << 16
-"""A folded result may have this many elements, or as many as the constants that it replaces."""
+MAX_FOLDED_BYTES = 1 << 18
+"""A folded result may have this many bytes, or as many as the constants that it replaces."""
 
 _NOT_FOLDED = frozenset({
     # Random: every run differs.
@@ -25,6 +25,13 @@ _NOT_FOLDED = frozenset({
     # Training mode draws random numbers; the others yield no tensor.
     "Dropout", "Optional", "SequenceConstruct", "SequenceEmpty", "SplitToSequence",
 })  # fmt: skip
+
+
+_EXPANDING = frozenset({
+    "ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "Upsample", "OneHot", "EyeLike", "Einsum",
+    "MatMul", "Gemm", "Conv", "ConvTranspose", "Col2Im",
+})  # fmt: skip
+"""Operators whose result can be far larger than what they read: its size must be known beforehand."""
 
 
 def array_of(value: onnx_ir.Value | None) -> NDArray[np.generic] | None:
@@ -121,13 +128,15 @@ def foldable(node: onnx_ir.Node) -> str | None:
     if any(output.is_graph_output() for output in node.outputs):
         return "its result is an output of the model"
     for output in node.outputs:
-        count = elements(output)
-        if count is not None and count > _largest_result(node):
-            return f"its result has {count} elements: too many to store"
+        size = nbytes(output)
+        if size is None and node.op_type in _EXPANDING:
+            return "the size of its result is not known"
+        if size is not None and size > _largest_result(node):
+            return f"its result has {size} bytes: too many to store"
     if node.op_type in ("Shape", "Size"):
         return None if sizes(node.inputs[0]) is not None else "the shape that it asks for is not fixed"
     for value in node.inputs:
-        if value is not None and array_of(value) is None:
+        if value is not None and (value.const_value is None or not value.is_initializer()):
             return f"{value.name} is computed at run time"
     return None
 
@@ -145,17 +154,26 @@ def evaluate(node: onnx_ir.Node) -> list[NDArray[np.generic]] | None:
             results = _reference(node, feeds)
     except Exception:  # the reference implementation raises whatever numpy raises
         return None
-    if any(not isinstance(result, np.ndarray | np.generic) for result in results):
+    named = [output for output in node.outputs if output.name]
+    if not all(_fits(result, output, node) for result, output in zip(results, named, strict=True)):
         return None
-    arrays = [np.asarray(result) for result in results]
-    return None if any(array.size > _largest_result(node) for array in arrays) else arrays
+    return [np.asarray(result) for result in results]
 
 
-def fold(model: onnx_ir.Model, largest: int = MAX_FOLDED_ELEMENTS) -> int:
-    """Fold, in place, what `foldable` allows and reads at most `largest` elements; the number of nodes."""
+def _fits(result: object, output: onnx_ir.Value, node: onnx_ir.Node) -> bool:
+    """Whether a result is what shape inference expects: a tensor of that type and shape, not too large."""
+    if not isinstance(result, np.ndarray | np.generic) or result.nbytes > _largest_result(node):
+        return False
+    if output.dtype is None or output.dtype == onnx_ir.DataType.STRING:
+        return False
+    return result.dtype == output.dtype.numpy() and sizes(output) in (None, result.shape)
+
+
+def fold(model: onnx_ir.Model, largest: int) -> int:
+    """Fold, in place, what `foldable` allows and reads at most `largest` bytes; the number of nodes."""
     folded = 0
     for node in list(model.graph):
-        if _read_elements(node) > largest or foldable(node) is not None:
+        if _read_bytes(node) > largest or foldable(node) is not None:
             continue
         if (arrays := evaluate(node)) is not None:
             replace_node(node, arrays)
@@ -165,19 +183,20 @@ def fold(model: onnx_ir.Model, largest: int = MAX_FOLDED_ELEMENTS) -> int:
 
 def replace_node(node: onnx_ir.Node, arrays: Sequence[NDArray[np.generic]]) -> None:
     """Replace a node by its results."""
-    for output, array in zip(node.outputs, arrays, strict=True):
-        if output.name and output.uses():
+    named = [output for output in node.outputs if output.name]
+    for output, array in zip(named, arrays, strict=True):
+        if output.uses():
             replace_by_constant(output, onnx_ir.tensor(np.ascontiguousarray(array).reshape(array.shape)))
     assert node.graph is not None  # noqa: S101 - a node of a graph that is being walked
     node.graph.remove(node, safe=True)
 
 
 def _largest_result(node: onnx_ir.Node) -> int:
-    return max(MAX_FOLDED_ELEMENTS, _read_elements(node))
+    return max(MAX_FOLDED_BYTES, _read_bytes(node))
 
 
-def _read_elements(node: onnx_ir.Node) -> int:
-    return sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None)
+def _read_bytes(node: onnx_ir.Node) -> int:
+    return sum(v.const_value.nbytes for v in node.inputs if v is not None and v.const_value is not None)
 
 
 def _reference(node: onnx_ir.Node, feeds: dict[str, NDArray[np.generic] | None]) -> list[object]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import onnx
 import onnx_ir
 
+from edgeopt.graph.constants import lift
 from edgeopt.graph.regions import REGION_TAG, region_of
 from edgeopt.graph.serialize import to_proto
+from edgeopt.graph.shapes import infer
 
 
 def at_least_opset(model: onnx_ir.Model, version: int) -> onnx_ir.Model:
@@ -27,7 +29,9 @@ def at_least_opset(model: onnx_ir.Model, version: int) -> onnx_ir.Model:
     converted = onnx_ir.from_proto(proto)
     if not _same_interface(model, converted):
         return model
+    lift(converted)  # axes, which newer operators take as inputs
     _restore(model, converted)
+    infer(converted, strict=False)
     return converted
 
 

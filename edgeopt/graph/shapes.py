@@ -39,7 +39,7 @@ def infer_through_values(model: onnx_ir.Model) -> None:
     if not open_values:
         return
     scratch = model.clone()
-    while fold(scratch, LARGEST_SHAPE_VALUE) and open_values:
+    while fold(scratch, 8 * LARGEST_SHAPE_VALUE) and open_values:
         infer(scratch, strict=False)
         for value in _computed(scratch):
             if value.name in open_values and _is_static(value):

@@ -112,7 +112,7 @@ def _kept(node: onnx_ir.Node) -> onnx_ir.Value | None:
     if operator in _SAME_IF_SAME_SHAPE or (operator == "Pad" and _pads_nothing(node)):
         return first
     if operator == "Cast":
-        return first if first is not None and first.dtype == node.outputs[0].dtype else None
+        return first if first is not None and first.dtype == node.attributes["to"].as_int() else None
     if operator == "Transpose":
         permutation = _permutation(node)
         return first if permutation == sorted(permutation or ()) and permutation is not None else None
