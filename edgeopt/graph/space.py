@@ -10,7 +10,7 @@ from edgeopt.core.region import Region
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.model import Model, at_least_opset
-from edgeopt.graph.regions import regions
+from edgeopt.graph.regions import regions, tag
 
 QUANTIZABLE_OPSET = 13
 """From here on DequantizeLinear has a scale per channel."""
@@ -34,7 +34,9 @@ def search_space(model: Model, *, lossy: bool, cores: int) -> SearchSpace:
     """
     found = regions(model)
     rewrites = rewriting.applicable(model, found)
-    schemes = applicable_schemes(quantizable(model.ir), found) if lossy else {}
+    tagged = model.ir.clone()
+    tag(tagged, found)
+    schemes = applicable_schemes(quantizable(tagged), found) if lossy else {}
     points: list[DecisionPoint] = []
     for region in found:
         for name in sorted(rewrites):
@@ -60,7 +62,11 @@ def runtime_points(cores: int) -> tuple[DecisionPoint, ...]:
 
 
 def quantizable(model: ir.Model) -> ir.Model:
-    """The graph that precision schemes start from: raised to opset 13 where it can be, else as it is."""
+    """The graph that precision schemes start from: raised to opset 13 where it can be, else as it is.
+
+    Args:
+        model: Tagged with its regions.
+    """
     return at_least_opset(model, QUANTIZABLE_OPSET)
 
 
