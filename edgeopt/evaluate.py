@@ -114,12 +114,22 @@ class Evaluator:
             first, result = (one for one in (results[0], results[-1]) if isinstance(one, Measurement))
             drift = first.p50_ms / (self.control_p50_ms or first.p50_ms)
             if abs(drift - 1) <= self.max_drift and result.validity is None:
-                return replace(result, drift=drift)
+                return replace(result, drift=self._felt(result, drift))
         reason = result.validity or f"the control model now takes {drift:.2f} times what it took at the start"
         raise MeasurementInvalid(
             f"{self.board.name} cannot be measured: {reason}, in {self.tries} tries",
             hint="let the board cool and stop what else runs on it; the same command resumes",
         )
+
+    def _felt(self, result: Measurement, drift: float) -> float:
+        """How much slower the board was in just this artifact's turns, from the control's turns beside them.
+
+        What slows the board for a second hits a few turns of both: their paired ratio does not see it, the
+        two medians do.
+        """
+        if result.control_ratio is None or self.control_p50_ms is None:
+            return drift
+        return result.p50_ms / (result.control_ratio * self.control_p50_ms)
 
     def trial(
         self, number: int, prepared: Prepared, protocol: Protocol, kind: Kind = "candidate", name: str = ""

@@ -30,9 +30,9 @@ def t_quantile(degrees: int) -> float:
 def median_interval(processes: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     """The median of all latencies with its 95 % interval.
 
-    With three or more fresh processes, the spread of their medians gives the interval (Student's t). With
-    fewer, the order statistics of the samples bound the median within a process (binomial), and the
-    spread that is usual between processes is added to it.
+    With three or more fresh processes, the spread of their medians gives the interval (Student's t of their
+    logarithms). With fewer, the order statistics of the samples bound the median within a process
+    (binomial), and the spread that is usual between processes is added to it.
 
     Args:
         processes: Latencies of each process, none empty.
@@ -42,10 +42,12 @@ def median_interval(processes: Sequence[Sequence[float]]) -> tuple[float, float,
     """
     medians = [statistics.median(latencies) for latencies in processes]
     if len(processes) >= 3:
-        middle = statistics.mean(medians)
-        half = t_quantile(len(medians) - 1) * statistics.stdev(medians) / math.sqrt(len(medians))
+        # Of logarithms: a time is never negative, and its spread is a share of it.
+        logs = [math.log(value) for value in medians]
+        middle = statistics.mean(logs)
+        half = t_quantile(len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
         median = statistics.median(medians)
-        return median, min(median, middle - half), max(median, middle + half)
+        return median, min(median, math.exp(middle - half)), max(median, math.exp(middle + half))
     ordered = sorted(latency for latencies in processes for latency in latencies)
     median = statistics.median(ordered)
     low, high = _order_statistics(len(ordered))

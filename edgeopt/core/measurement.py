@@ -52,7 +52,7 @@ class Measurement:
         cpu_utilization: CPU time / (wall time * cores), 0..1.
         roofline_fraction: Achieved FLOP/s / the profile's ceiling, 0..1.
         control_ratio: This artifact's median / the control's, measured in turns with it.
-        drift: The control's median now / at the study's start: 1.02 is 2 % slower.
+        drift: How much slower than at the study's start the board was, by the control: 1.02 is 2 % slower.
         stopped_early: Given up as hopeless: fewer samples than the protocol asks for.
         validity: Why it must not be trusted; None if valid.
     """

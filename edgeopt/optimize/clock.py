@@ -48,6 +48,6 @@ class BudgetClock:
         """What is left in words, and the fraction used."""
         if self.budget.seconds is not None:
             left_s = max(0.0, self.budget.seconds - self.elapsed_s)
-            return f"{left_s / 60:.0f} min left", 1 - left_s / self.budget.seconds
+            return f"{left_s / 60:.0f} min", 1 - left_s / self.budget.seconds
         wanted, measured = self.budget.trials or 0, sum(map(is_measured, trials))
-        return f"{max(0, wanted - measured)} trials left", measured / wanted if wanted else 1.0
+        return f"{max(0, wanted - measured)} trials", measured / wanted if wanted else 1.0
