@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ class Checkpoints:
             for old in sorted(self._numbers())[:-KEPT]:
                 _path(self._folder, old).unlink(missing_ok=True)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise EdgeoptError(
                 f"cannot write {path}: {error}", hint="free some space and repeat the command: it resumes"
             ) from error

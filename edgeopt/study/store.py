@@ -221,13 +221,12 @@ class StudyStore:
         self._storage = optuna.storages.JournalStorage(self._journal)
         self._can_ask = make_sampler is not None
         sampler = make_sampler(lambda: self.trials) if make_sampler else optuna.samplers.RandomSampler(seed=0)
-        if read_only:
+        exists = any(study.study_name == NAME for study in self._storage.get_all_studies())
+        if exists or read_only:
             self._study = optuna.load_study(study_name=NAME, storage=self._storage, sampler=sampler)
         else:
             with self._journal.batch():
-                self._study = optuna.create_study(
-                    storage=self._storage, sampler=sampler, study_name=NAME, load_if_exists=True
-                )
+                self._study = optuna.create_study(storage=self._storage, sampler=sampler, study_name=NAME)
         self._check(dict(identity), read_only)
         self._recover(read_only)
 

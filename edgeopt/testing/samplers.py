@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from edgeopt.search.samplers import Example
 
 GIVEN = 8
 """Random candidates measured first, so that samplers are past their start-up."""
-TRIALS = 4
+TRIALS = 3
 
 
 def check(module: ModuleType) -> None:
@@ -110,7 +111,7 @@ def run(
 
 def _cost(candidate: Candidate) -> float:
     chosen = list(candidate.of_family("precision").values())
-    changes = sum(a != b for a, b in zip(chosen, chosen[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(chosen))
     return 10.0 - 4.0 * chosen.count("int8") / len(chosen) + 0.3 * changes
 
 

@@ -32,5 +32,5 @@ def chain(length: int, threads: tuple[str, ...] = ("1", "2")) -> SearchSpace:
 
 SMALL = chain(4)
 """64 candidates."""
-LONG = chain(60)
+LONG = chain(30)
 """More candidates than could ever be enumerated."""
