@@ -23,19 +23,12 @@ from edgeopt.graph.external import embed
 from edgeopt.graph.foreign import refuse_foreign
 from edgeopt.graph.freeze import freeze
 from edgeopt.graph.limits import Limits
+from edgeopt.graph.operators import check_operators, is_quantized
 from edgeopt.graph.opset import at_least_opset
 from edgeopt.graph.serialize import check_supported, serialize, to_bytes
+from edgeopt.graph.shapes import without_weights
 
 __all__ = ["Limits", "Model", "at_least_opset", "check_supported", "freeze", "load", "serialize", "to_bytes"]
-
-KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-"""Operator domains that onnxruntime's plain CPU build runs."""
-
-_QUANTIZED_OPS = frozenset({
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
-    "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "MatMulNBits", "QAttention",
-    "GatherBlockQuantized", "QGemm", "QMoE",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +65,30 @@ def load(path: Path, limits: Limits = Limits()) -> Model:  # noqa: B008 - frozen
     """
     content = _read(path, limits)
     proto = _parse(content, path)
-    _check_operators(proto, path)
+    try:
+        return _build(proto, content, path.absolute(), limits)
+    except _MALFORMED as error:
+        reason = str(error.__cause__ or error).splitlines()
+        raise ModelError(f"{path} cannot be read: {reason[0] if reason else type(error).__name__}") from error
+
+
+_MALFORMED = (
+    onnx_ir.serde.SerdeError, TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError
+)  # fmt: skip
+"""What onnx and onnx_ir raise on graphs that make no sense (text that is not UTF-8, unknown types)."""
+
+
+def _build(proto: onnx.ModelProto, content: bytes, path: Path, limits: Limits) -> Model:
+    check_operators(proto, path, limits)
     external_digest = embed(proto, path.parent, limits)
+    _check(proto, path)
+    graph = _normalise(proto)
     digest = hashlib.sha256(content)
     if external_digest:
         digest.update(external_digest)
-    del content
-    _check(proto, path)
-    graph = _normalise(proto, path)
-    if graph.graph.num_nodes() > limits.max_nodes:
-        raise ModelError(f"{path} has {graph.graph.num_nodes()} nodes, more than {limits.max_nodes}")
     return Model(
         ir=graph,
-        path=path.absolute(),
+        path=path,
         digest=digest.hexdigest(),
         inputs=tuple(spec(value) for value in graph.graph.inputs),
         outputs=tuple(spec(value) for value in graph.graph.outputs),
@@ -112,14 +116,6 @@ def spec(value: onnx_ir.Value) -> TensorSpec:
     shape = value.shape if value.shape is not None else ()
     sizes = tuple(size if isinstance(size, int) else None for size in shape)
     return TensorSpec(str(value.name), dtype, sizes)
-
-
-def is_quantized(model: onnx_ir.Model) -> bool:
-    """Whether any node computes with, from or to quantized numbers."""
-    return any(
-        node.op_type in _QUANTIZED_OPS or node.op_type.startswith("QLinear")
-        for node in model.graph.all_nodes()
-    )
 
 
 def _read(path: Path, limits: Limits) -> bytes:
@@ -155,35 +151,6 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
-    newest = onnx.defs.onnx_opset_version()
-    functions = {(f.domain, f.name) for f in proto.functions}
-    for imported in proto.opset_import:
-        if imported.domain in ("", "ai.onnx") and imported.version > newest:
-            raise ModelError(
-                f"{path} uses opset {imported.version}; onnx {onnx.__version__} knows up to {newest}",
-                hint=f"export it with opset {newest} or lower, or update onnx",
-            )
-    for node in _nodes(proto):
-        if node.domain not in KNOWN_DOMAINS and (node.domain, node.op_type) not in functions:
-            raise ModelError(
-                f"{path} uses operator {node.op_type!r} of the unknown domain {node.domain!r}",
-                hint="edgeopt runs the operators of onnx and of onnxruntime's CPU build (com.microsoft); "
-                "export without custom operators",
-            )
-
-
-def _nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
-    found = list(proto.graph.node)
-    for function in proto.functions:
-        found += function.node
-    for node in found:  # grows while it is walked: subgraphs are appended
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                found += graph.node
-    return found
-
-
 def _check(proto: onnx.ModelProto, path: Path) -> None:
     try:
         onnx.checker.check_model(proto)
@@ -192,18 +159,15 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
         raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
 
 
-def _normalise(proto: onnx.ModelProto, path: Path) -> onnx_ir.Model:
+def _normalise(proto: onnx.ModelProto) -> onnx_ir.Model:
     _name_nodes(proto.graph)
-    try:
-        model = onnx_ir.from_proto(proto)
-        if model.functions:
-            model = passes.InlinePass()(model).model
-            model.functions.clear()
-            passes.NameFixPass()(model)
-        passes.RemoveInitializersFromInputsPass()(model)
-    except Exception as error:  # onnx_ir raises many types on malformed graphs
-        reason = str(error.__cause__ or error).splitlines()
-        raise ModelError(f"{path} cannot be read: {reason[0] if reason else type(error).__name__}") from error
+    model = onnx_ir.from_proto(proto)
+    if model.functions:
+        model = passes.InlinePass()(model).model
+        model.functions.clear()
+        passes.NameFixPass()(model)
+    passes.RemoveInitializersFromInputsPass()(model)
+    without_weights(model)  # what cannot be written back is found out here
     return model
 
 

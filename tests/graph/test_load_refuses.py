@@ -164,6 +164,25 @@ def test_an_unknown_domain_inside_a_branch_is_found(tmp_path: Path) -> None:
     assert "my.ops" in refused(save(tmp_path / "model.onnx", text)).message
 
 
+FUNCTIONS = """<ir_version: 8, opset_import: ["": 17, "local": 1]>
+call (float[1] x) => (float[1] y) { y = local.f0(x) }"""
+
+
+def function(name: str, body: str) -> str:
+    return f"""<opset_import: ["": 17, "local": 1], domain: "local"> {name} (v) => (w) {{ {body} }}"""
+
+
+def test_functions_that_double_at_every_level_are_refused_before_they_are_inlined(tmp_path: Path) -> None:
+    levels = [function(f"f{n}", f"a = local.f{n + 1}(v) w = local.f{n + 1}(a)") for n in range(40)]
+    text = "\n".join([FUNCTIONS, *levels, function("f40", "w = Neg(v)")])
+    assert f"{2**40} nodes" in refused(save(tmp_path / "model.onnx", text)).message
+
+
+def test_functions_that_call_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    text = "\n".join([FUNCTIONS, function("f0", "w = local.f1(v)"), function("f1", "w = local.f0(v)")])
+    assert "calls itself" in refused(save(tmp_path / "model.onnx", text)).message
+
+
 def test_a_model_without_outputs_is_refused(tmp_path: Path) -> None:
     proto = onnx.parser.parse_model(RELU)
     del proto.graph.output[:]

@@ -16,7 +16,8 @@ as 0. Computed in float64, stored in the type of W.
 Does not apply when:
     - a weight, the bias or a statistic is not constant,
     - the value in between is read elsewhere too, or is an output of the model,
-    - BatchNormalization is in training mode, or spatial=0 (opset 7 and 8).
+    - BatchNormalization is in training mode, or spatial=0 (opset 7 and 8),
+    - a folded weight is not finite in its type.
 
 Source: ONNX BatchNormalization-15, Conv-11, ConvTranspose-11, Gemm-13; Ioffe & Szegedy 2015, section 3.1.
 """
@@ -73,21 +74,21 @@ class FoldBatchNorm:
         """Scale the weight and the bias."""
         product, norm = producer_of(inner), producer_of(normalized)
         gamma, beta, mean, variance = (_double(value) for value in norm.inputs[1:5])
-        factor = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
-        weight, kind = _double(product.inputs[1]), constant_of(product.inputs[1]).dtype
         attributes = dict(product.attributes)
         bias_scale = attributes.pop("beta").as_float() if "beta" in attributes else 1.0  # Gemm's C
         has_bias = len(product.inputs) > 2 and product.inputs[2] is not None
         bias = bias_scale * _double(product.inputs[2]) if has_bias else np.zeros_like(mean)
-        channels = self._per_channel(factor, product, weight.shape)
-        name = f"{normalized.name}_weight"
+        weight, kind = _double(product.inputs[1]), constant_of(product.inputs[1]).dtype
+        with np.errstate(all="ignore"):
+            factor = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
+            weight = (weight * self._per_channel(factor, product, weight.shape)).astype(kind)
+            bias = ((bias - mean) * factor + beta).astype(kind)
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            return MatchResult().fail("the folded weight overflows its type", norm)
         return getattr(op, self._op_type)(
             x,
-            op.initializer(onnx_ir.tensor((weight * channels).astype(kind)), name=name),
-            op.initializer(
-                onnx_ir.tensor(((bias - mean) * factor + beta).astype(kind)),
-                name=f"{normalized.name}_bias",
-            ),
+            op.initializer(onnx_ir.tensor(weight), name=f"{normalized.name}_weight"),
+            op.initializer(onnx_ir.tensor(bias), name=f"{normalized.name}_bias"),
             **attributes,
         )
 
