@@ -51,7 +51,7 @@ class PlainView(Observer):
     def trial(self, trial: Trial) -> None:
         if trial.kind == "baseline" and trial.measurement:
             self._original_ms = trial.measurement.p50_ms
-        left = f"  [{self._left} left]" if self._left else ""
+        left = f"  [{self._left}]" if self._left else ""
         self._say(f"trial {trial.number:>3}  {self._outcome(trial)}{left}")
 
     def best(self, trial: Trial) -> None:
@@ -170,7 +170,7 @@ class LiveView(PlainView):
 
         row = Table.grid(padding=(0, 1))
         used = self._used or 0.0
-        row.add_row(ProgressBar(total=1.0, completed=min(1.0, used), width=30), Text(f"{self._left} left"))
+        row.add_row(ProgressBar(total=1.0, completed=min(1.0, used), width=30), Text(self._left))
         return row
 
     def _trials(self) -> Table:

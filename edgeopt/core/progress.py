@@ -33,7 +33,7 @@ class Observer:
         """How the board is (`52 °C, 1.8 GHz, drift +0.4 %`), in one short line."""
 
     def budget(self, left: str, used: float | None = None) -> None:
-        """What is left of the budget, in words (`23 trials`, `12 min`); `used` is its fraction, 0..1."""
+        """What is left of the budget, in words (`23 trials left`); `used` is its fraction, 0..1."""
 
     def __enter__(self) -> Self:
         return self

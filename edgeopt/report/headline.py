@@ -121,12 +121,13 @@ def gain(document: Document, a: Document, b: Document, figure: ObjectiveName, th
 def verdict(document: Document, figure: ObjectiveName = "latency") -> str:
     """The result in one sentence."""
     best, original = document["best"], document["baseline"]
+    doubt = "the noise" if document.get("provenance") == "measured" else "the model's error"
     if document["verdict"] == "original":
-        return "The original is kept: nothing was better beyond the noise."
+        return f"The original is kept: nothing was better beyond {doubt}."
     against = gain(document, best, original, figure, "the original")
     if document["verdict"] == "reference":
         return (
-            f"The well-known recipe {best['name']} is kept: {against}. No candidate beat it beyond the noise."
+            f"The well-known recipe {best['name']} is kept: {against}. No candidate beat it beyond {doubt}."
         )
     reference = best_reference(document, figure)
     if reference is None:

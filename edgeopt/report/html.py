@@ -155,4 +155,4 @@ def _counted(changed: Mapping[str, str]) -> str:
         else:
             parts.append(f"{site.partition(':')[2] or site}={option}")
     counted = [f"{n}× {scheme}" for scheme, n in sorted(schemes.items())]
-    return ", ".join(counted + ([f"{rewrites} rewrites"] if rewrites else []) + parts)
+    return ", ".join(counted + ([f"{rewrites} rewrite{'s' * (rewrites > 1)}"] if rewrites else []) + parts)

@@ -39,7 +39,7 @@ def test_the_panel_shows_trials_best_board_and_budget() -> None:
             panel.advance()
         panel.best(trials[1])
         panel.board("52 °C, 1.8 GHz")
-        panel.budget("23 trials", 0.4)
+        panel.budget("23 trials left", 0.4)
         console.print(panel.render())
     shown = text(console)
     for words in ("46 of 40", "1.88×", "(trial 1)", "52 °C", "23 trials left", "drop (absolute)", "45"):

@@ -33,7 +33,7 @@ class FakeJob:
             observer.advance()
         observer.best(self.trials[1])
         observer.board("52 °C")
-        observer.budget("34 trials", 0.15)
+        observer.budget("34 trials left", 0.15)
         return SimpleNamespace(document=made_up.result(self.trials), exit_code=self.exit_code)
 
 

@@ -99,3 +99,10 @@ def test_a_broken_best_json_is_named(run: Callable[..., Ran], study: Path) -> No
     (study / "best.json").write_text('{"verdict": "improved"}')
     ran = run("report", study)
     assert (ran.code, "best.json" in ran.err) == (2, True)
+
+
+def test_a_full_disk_is_exit_1_in_two_lines(run: Callable[..., Ran], study: Path) -> None:
+    ran = run("study", "export", study, "-o", "/dev/full")
+    assert ran.code == 1
+    assert ran.err.startswith("error: no space left on the disk")
+    assert len(ran.err.splitlines()) == 2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def pareto(
     trials: Sequence[Trial], best: int | None, provenance: str | None, allowed: float | None
 ) -> str | None:
-    """Latency against accuracy drop (against size, where no accuracy is known); markers show the size.
+    """Latency against accuracy drop (against size, where accuracy is unknown or never changes).
 
     Args:
         trials: All of the study; those without a latency of `provenance` are left out.
@@ -28,7 +28,7 @@ def pareto(
     """
     shown = [t for t in timed(trials, provenance) if t.artifact]
     with_drop = [t for t in shown if _drop(t) is not None]
-    by_drop = len(with_drop) >= 2
+    by_drop = len({_drop(t) for t in with_drop}) >= 2
     shown = with_drop if by_drop else shown
     if len(shown) < 2:
         return None
