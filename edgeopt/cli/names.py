@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from edgeopt.core import plugins
 from edgeopt.core.errors import ConfigError, EdgeoptError
 
 FIXED_BOARDS = ("local", "predicted", "virtual")
@@ -20,6 +19,8 @@ def devices() -> list[str]:
 
 def samplers() -> list[str]:
     """Names of all samplers."""
+    from edgeopt.core import plugins
+
     return list(plugins.names("samplers"))
 
 

@@ -8,7 +8,6 @@ import typer
 
 from edgeopt.cli import flags
 from edgeopt.cli.answer import Answer
-from edgeopt.core import plugins
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +26,8 @@ def group() -> None:
 @app.command("list", epilog=flags.examples("edgeopt rewrites list --json"))
 def list_(as_json: flags.Json = False) -> Answer:
     """List rewrites (exact: the outputs stay the same) and precision schemes (lossy: they need data)."""
+    from edgeopt.core import plugins
+
     found = [
         {"family": family, "name": name, "summary": _summary(family, name)}
         for family in ("rewrites", "precision")
@@ -40,6 +41,8 @@ def list_(as_json: flags.Json = False) -> Answer:
 
 def _summary(family: str, name: str) -> str:
     """The first sentence of the plug-in's documentation."""
+    from edgeopt.core import plugins
+
     text = (plugins.load(family, name).__doc__ or "").strip().split("\n\n")[0]
     return " ".join(text.split())
 
