@@ -1,0 +1,150 @@
+"""Drives the real command line in processes of its own, and watches what they leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "edgeopt")
+PATIENCE_S = 240.0
+
+TINY_DEVICE = """title = "Tiny windows: what is measured is not the point"
+
+[measurement]
+screen = { value = { processes = 1, min_runs = 8, window_s = 0.05, slice_s = 0.025, deadline_s = 60.0 }, %(fact)s
+rank = { value = { processes = 1, min_runs = 8, window_s = 0.05, slice_s = 0.025, deadline_s = 60.0 }, %(fact)s
+final = { value = { processes = 2, min_runs = 8, window_s = 0.05, slice_s = 0.025, deadline_s = 60.0 }, %(fact)s
+max_drift = { value = 1e6, %(fact)s
+max_control_drift = { value = 1e6, %(fact)s
+max_process_cv = { value = 1e6, %(fact)s
+max_other_cpu = { value = 1.0, %(fact)s
+tries = { value = 3, %(fact)s
+cooldown_s = { value = 0.01, %(fact)s
+""" % {"fact": 'unit = "as in local.toml", source = "tests", confidence = "high" }'}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def told(self) -> list[int]:
+        """Numbers of the trials that this run finished, in order."""
+        return trial_numbers(self.err)
+
+
+class Running:
+    """A command at work; its output goes to files, so that nothing blocks and nothing is lost."""
+
+    def __init__(
+        self, arguments: tuple[object, ...], folder: Path, preexec: Callable[[], None] | None = None
+    ) -> None:
+        number = len(list(folder.glob(".ran-*.err")))
+        self._out, self._err = folder / f".ran-{number}.out", folder / f".ran-{number}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [*COMMAND, *map(str, arguments)],
+                cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True, preexec_fn=preexec,
+            )  # fmt: skip
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text(errors="replace")
+
+    def reaches(self, text: str) -> bool:
+        """Wait until stderr has `text`; False if the command ended without it."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            ended = self.process.poll() is not None
+            if text in self.err:
+                return True
+            if ended:
+                return False
+            time.sleep(0.01)
+        raise AssertionError(f"nothing of {text!r} in:\n{self.err}")
+
+    def runs_for(self, seconds: float) -> bool:
+        """Let it work; False if it ended before."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+            return False
+        return True
+
+    def kill(self) -> Ran:
+        """`kill -9` of this one process: nothing that it started is told."""
+        self.process.kill()
+        return self.wait()
+
+    def interrupt(self) -> Ran:
+        """Ctrl-C: SIGINT to the process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.wait()
+
+    def wait(self) -> Ran:
+        code = self.process.wait(PATIENCE_S)
+        return Ran(code, self._out.read_text(errors="replace"), self.err)
+
+
+class Program:
+    """`edgeopt` in one working folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.device = folder / "tiny.toml"
+        self.device.write_text(TINY_DEVICE)
+
+    def __call__(self, *arguments: object) -> Ran:
+        return self.start(*arguments).wait()
+
+    def start(self, *arguments: object, preexec: Callable[[], None] | None = None) -> Running:
+        return Running(arguments, self.folder, preexec)
+
+    def optimize(self, *arguments: object) -> Ran:
+        """With tiny windows, on this machine unless told otherwise, answering in JSON."""
+        return self(*self.optimizing(*arguments))
+
+    def optimizing(self, *arguments: object) -> tuple[object, ...]:
+        board = () if "--board" in arguments else ("--board", "local")
+        seed = () if "--seed" in arguments else ("--seed", 0)
+        return ("optimize", *arguments, "--device", self.device, *board, *seed, "--json")
+
+
+def trial_numbers(err: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^trial +(\d+) ", err, re.MULTILINE)]
+
+
+def leftovers(home: Path) -> list[str]:
+    """Processes of this test that still run: they and no others have its home."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"HOME={home}".encode() in environment.read_bytes().split(b"\0"):
+                found.append(environment.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [command for command in found if command]
+
+
+def all_ended(home: Path) -> list[str]:
+    """What still runs once everything has had the time to notice the death of what it served."""
+    end = time.monotonic() + 30
+    while (left := leftovers(home)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.e2e import made
+from tests.e2e.contract import check_error, check_result
+from tests.e2e.program import Program, all_ended
+
+BUDGET = ("--budget", "2 trials", "-o", "out")
+
+
+def marks(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """What was measured: the latencies of every trial, and when they were written."""
+    files = sorted((folder / "samples").glob("*.npy"))
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def test_a_search_with_data_and_what_repeating_it_does(
+    edgeopt: Program, model: Path, data: Path, home: Path
+) -> None:
+    command = (model.name, "--data", data.name, "-o", "out")
+    first = edgeopt.optimize(*command, "--budget", "3 trials")
+    assert first.code == 0, first.err
+    assert "Traceback" not in first.err
+    document, out = first.document, edgeopt.folder / "out"
+    check_result(document)
+    assert (document["device"], document["board"], document["provenance"]) == ("tiny", "local", "measured")
+    assert document["artifact"] == str(out / "best.onnx")
+    assert document["trials"] == len(first.told)
+    names = {trial["name"] for trial in document["references"]}
+    assert names >= {"int8-static-per-tensor", "int8-static-per-channel", "int8-dynamic", "float16-storage"}
+    assert document["accuracy"]["basis"] == "agreement"
+    assert document["accuracy"]["n"] == 90  # 30 % of the samples are kept for the end
+
+    best = onnxruntime.InferenceSession(out / "best.onnx", providers=["CPUExecutionProvider"])
+    x = np.load(data)["x"][:1]
+    expected = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    np.testing.assert_allclose(best.run(None, {"x": x})[0], expected[0], atol=0.5)
+    assert made.interface(out / "best.onnx") == made.interface(model)
+
+    evidence = json.loads((out / "best.json").read_text())
+    assert evidence["best"]["decisions"] == document["best"]["decisions"]
+    assert sorted(evidence["split"]) == ["calibration", "confirm", "search"]
+    page = (out / "report.html").read_text()
+    assert "int8-dynamic" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert (out / "study.log").stat().st_size
+    assert all_ended(home) == []
+
+    before, seconds = marks(out), document["device_seconds"]
+    again = edgeopt.optimize(*command, "--budget", "3 trials")
+    assert again.code == 0, again.err
+    assert again.told == []
+    assert marks(out) == before
+    assert again.document == document  # board time included: none was spent
+    assert seconds > 0
+
+    more = edgeopt.optimize(*command, "--budget", "4 trials")
+    assert more.code == 0, more.err
+    check_result(more.document)
+    assert more.document["measured"] == document["measured"] + 1
+    assert set(more.told).isdisjoint(first.told)
+    after = marks(out)
+    assert {name: after[name] for name in before} == before
+
+
+def test_without_data_only_exact_changes_are_made(edgeopt: Program, model: Path) -> None:
+    ran = edgeopt.optimize(model.name, "--sampler", "random", *BUDGET)
+    assert ran.code == 0, ran.err
+    check_result(ran.document)
+    shown = [ran.document["best"], *ran.document["references"], *ran.document["pareto"]]
+    families = {site.partition(":")[0].partition("@")[0] for trial in shown for site in trial["decisions"]}
+    assert families <= {"rewrite", "runtime"}
+    assert ran.document["accuracy"] == {
+        "status": "unverified", "basis": "none", "verified_on": None, "n": 0, "drop": None, "bound": None,
+    }  # fmt: skip
+    first = ran.err.splitlines()[:2]
+    assert any("--data" in line for line in first), first
+
+
+def test_budget_0_is_references_and_final_stage(edgeopt: Program, model: Path) -> None:
+    ran = edgeopt.optimize(model.name, "--budget", 0, "-o", "out")
+    assert ran.code == 0, ran.err
+    check_result(ran.document)
+    assert ran.document["trials"] == 1 + len(ran.document["references"])
+    assert ran.document["best"]["stage"] == "final"
+    assert ran.document["verdict"] in ("original", "reference")
+    if ran.document["verdict"] == "original":
+        assert (edgeopt.folder / "out" / "best.onnx").read_bytes() == model.read_bytes()
+
+
+@pytest.fixture
+def studied(edgeopt: Program, model: Path, data: Path) -> Path:
+    """A finished study in `out`, of `net.onnx` and `data.npz`."""
+    ran = edgeopt.optimize(model.name, "--data", data.name, "--threads", 1, "--budget", 0, "-o", "out")
+    assert ran.code == 0, ran.err
+    return edgeopt.folder / "out"
+
+
+def test_a_study_of_something_else_is_refused_until_fresh(
+    edgeopt: Program, studied: Path, model: Path, data: Path
+) -> None:
+    before = marks(studied)
+    made.classifier(edgeopt.folder / "other.onnx", seed=7)
+    made.samples(edgeopt.folder / "other.npz", seed=7)
+    same = (model.name, "--data", data.name, "--threads", 1)
+    for difference, arguments in (
+        ("model", ("other.onnx", *same[1:])),
+        ("data", (model.name, "--data", "other.npz", "--threads", 1)),
+        ("seed", (*same, "--seed", 1)),
+        ("threads", same[:-2]),
+    ):
+        ran = edgeopt.optimize(*arguments, "--budget", 0, "-o", "out")
+        assert ran.code == 2, (difference, ran.err)
+        check_error(ran.document)
+        assert f"{difference} was " in ran.document["error"]["message"]
+        assert "--fresh" in ran.document["error"]["hint"]
+    assert marks(studied) == before
+
+    ran = edgeopt.optimize("other.onnx", "--threads", 1, "--budget", 0, "-o", "out", "--fresh")
+    assert ran.code == 0, ran.err
+    check_result(ran.document)
+    assert 0 in ran.told
+    assert ran.document["model"] == str(edgeopt.folder / "other.onnx")
+    assert (studied / "previous" / "study.log").is_file()
