@@ -206,5 +206,7 @@ def optimize(
         result = run(options, observer)
     document = result.document
     return Answer(
-        document, lambda: summary(document, report=options.output / "report.html"), result.exit_code
+        document,
+        lambda: summary(document, report=options.output / "report.html", objective=options.objective.name),
+        result.exit_code,
     )

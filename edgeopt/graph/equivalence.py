@@ -36,6 +36,7 @@ def check(
     samples: Iterable[Feeds],
     run: Run,
     *,
+    fixed: Feeds | None = None,
     rtol: float = RTOL,
     seed: int = 0,
 ) -> None:
@@ -46,6 +47,7 @@ def check(
         rewritten: Content of the rewritten file.
         samples: Real inputs, such as a few of the calibration data; may be empty.
         run: Runs a model.
+        fixed: Inputs that only take certain values (a sample rate): random ones would be refused.
         rtol: Error allowed per output, relative to its largest magnitude.
         seed: Of the random inputs.
 
@@ -58,7 +60,8 @@ def check(
     check_file(rewritten)
     before = to_bytes(original.ir)
     names = [spec.name for spec in original.outputs]
-    for feeds in (*random_feeds(original.inputs, RANDOM_SAMPLES, seed), *samples):
+    randoms = ({**feeds, **(fixed or {})} for feeds in random_feeds(original.inputs, RANDOM_SAMPLES, seed))
+    for feeds in (*randoms, *samples):
         compare(names, run(before, feeds), run(rewritten, feeds), rtol)
 
 

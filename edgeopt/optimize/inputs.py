@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeopt.boards.board import Feeds
 from edgeopt.core.digest import value_digest
@@ -12,7 +15,7 @@ from edgeopt.core.errors import ConfigError
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.data.dataset import Dataset
-from edgeopt.data.fixed import parse_fixed, with_state
+from edgeopt.data.fixed import fixed_feed, parse_fixed, with_state
 from edgeopt.data.metrics import resolve
 from edgeopt.data.preprocess import Preprocess
 from edgeopt.data.source import open_data
@@ -40,6 +43,7 @@ class RandomSamples:
 
     inputs: tuple[TensorSpec, ...]
     seed: int
+    fixed: Feeds
     count: int = 32
     digest: str = field(init=False)
 
@@ -49,7 +53,7 @@ class RandomSamples:
         )
 
     def samples(self) -> Iterator[Feeds]:
-        return random_feeds(self.inputs, self.count, self.seed)
+        return ({**feeds, **self.fixed} for feeds in random_feeds(self.inputs, self.count, self.seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Inputs:
         batch: How samples become inferences.
         parts: None without data.
         remarks: What the user should know, a sentence each.
+        fixed: The inputs that `--fixed` and `[model] state` set.
     """
 
     model: Model
@@ -70,6 +75,7 @@ class Inputs:
     gate: AccuracyGate | None
     seed: int
     remarks: tuple[str, ...]
+    fixed: Feeds
 
     @property
     def digest(self) -> str:
@@ -86,7 +92,7 @@ class Inputs:
     def calibration(self) -> Samples:
         """What ranges are collected from."""
         if self.parts is None:
-            return RandomSamples(self.model.inputs, self.seed)
+            return RandomSamples(self.model.inputs, self.seed, self.fixed)
         return BatchedSamples(self.parts.calibration, self.batch)
 
     def some_samples(self) -> Iterable[Feeds]:
@@ -123,9 +129,10 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
         if said.calibration or said.confirm or said.metric:
             raise ConfigError("--calibration, --confirm and --metric need --data")
         model = freeze(loaded, batch.shapes(loaded.inputs, said.shapes))
-        feeds = next(random_feeds(model.inputs, 1, options.seed))
+        fixed = _fixed(model.inputs, said)
+        feeds = {**next(random_feeds(model.inputs, 1, options.seed)), **fixed}
         remark = UNVERIFIED if options.allow_unverified else NO_DATA
-        return Inputs(model, feeds, batch, None, None, options.seed, (remark,))
+        return Inputs(model, feeds, batch, None, None, options.seed, (remark,), fixed)
     specs = with_shapes(loaded.inputs, said.shapes)
     searched = _open(said.search, specs, said)
     calibration, confirm = (
@@ -141,7 +148,18 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
         batch_axis=batch.axis, state=said.state, output_names=[spec.name for spec in model.outputs],
         max_drop=options.objective.max_drop, seed=options.seed,
     )  # fmt: skip
-    return Inputs(model, batch.fill(first), batch, parts, gate, options.seed, ())
+    fixed = _fixed(model.inputs, said)
+    return Inputs(model, batch.fill(first), batch, parts, gate, options.seed, (), fixed)
+
+
+def _fixed(specs: Sequence[TensorSpec], said: DataOptions) -> dict[str, NDArray[np.generic]]:
+    values = with_state(parse_fixed(said.fixed), said.state)
+    by_name = {spec.name: spec for spec in specs}
+    if unknown := sorted(values.keys() - by_name.keys()):
+        raise ConfigError(
+            f"--fixed {unknown[0]}: the model has no such input", f"it has {', '.join(by_name)}"
+        )
+    return {name: fixed_feed(by_name[name], value) for name, value in values.items()}
 
 
 def _open(source: str, specs: tuple[TensorSpec, ...], said: DataOptions) -> Dataset:

@@ -116,7 +116,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 objective=options.objective,
                 feeds=inputs.feeds,
                 prove=lambda rewritten: equivalence.check(
-                    inputs.model, rewritten, inputs.some_samples(), run_bytes()
+                    inputs.model, rewritten, inputs.some_samples(), run_bytes(), fixed=inputs.fixed
                 ),
                 host_run=lambda artifact: host_run(artifact, inputs.batch),
                 gate=inputs.gate,

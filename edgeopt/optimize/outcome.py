@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from edgeopt.core.trial import Accuracy, Trial
 from edgeopt.optimize import page
 from edgeopt.optimize.final import Final
 from edgeopt.optimize.job import Job
+from edgeopt.optimize.verdict import ratio
 from edgeopt.report.context import FILE_NAME, Evidence, ReportContext, read_evidence
 from edgeopt.report.document import trial_document
 from edgeopt.report.html import write_report
@@ -40,6 +42,7 @@ def finished(job: Job, final: Final, wall_s: float) -> OptimizeResult:
     document |= {
         "verdict": final.verdict,
         "accuracy": _accuracy(job, final.winner.accuracy, final.verified_on),
+        "comparisons": _comparisons(job, final),
         "final": [
             {"name": c.trial.name, "trial": c.trial.number, "rejected": c.rejected, "worse": list(c.worse)}
             for c in final.contenders
@@ -73,6 +76,7 @@ def interrupted(job: Job, wall_s: float, exit_code: int) -> OptimizeResult | Non
     document |= {
         "verdict": kinds[best.kind],
         "accuracy": _accuracy(job, best.accuracy, "host" if best.accuracy else None),
+        "comparisons": [],
         "final": [],
     }
     _write(job, document, best.artifact, page.context(job, None))
@@ -129,6 +133,21 @@ def _at(measurement: Measurement | None, job: Job, control_now_ms: float | None)
         ),
         latencies_ms=tuple(ms * scale for ms in measurement.latencies_ms),
     )  # fmt: skip
+
+
+def _comparisons(job: Job, final: Final) -> list[dict[str, Any]]:
+    """The winner against each other participant of the final stage, as `measure` compares."""
+    others = [c for c in final.contenders if c.trial.number != final.winner.trial.number]
+    rows = []
+    for other in others:
+        found = ratio(final.winner, other, job.options.objective, len(others), job.predicted_error)
+        if not math.isfinite(found.value):  # the objective is not known of both
+            continue
+        rows.append({
+            "a": final.winner.trial.name, "b": other.trial.name, "ratio_p50": found.value,
+            "ci95": [found.low, found.high], "significant": found.high < 1 or found.low > 1,
+        })  # fmt: skip
+    return rows
 
 
 def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> dict[str, Any]:
