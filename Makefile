@@ -24,8 +24,8 @@ help: ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute or two
-	$(BIN)/edgeopt optimize --device local --budget "12 trials" --seed 0 --fresh -o edgeopt-out/demo
-	@echo "The evidence: $(CURDIR)/edgeopt-out/demo/report.html"
+	$(BIN)/edgeopt optimize --device local --budget "12 trials" --effort quick --seed 0 --fresh \
+	  -o edgeopt-out/demo
 
 test: .venv/developing lint ## Everything that must hold, except the long suites
 	@.ci/need git sshd ssh-keygen unshare
