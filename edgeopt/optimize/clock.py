@@ -35,13 +35,17 @@ class BudgetClock:
         """Search seconds so far, earlier runs included."""
         return self.spent_s + time.monotonic() - self._started
 
-    def is_over(self, trials: Sequence[Trial]) -> bool:
-        """Whether the budget is spent, or refusals show that nothing is left to find."""
+    def is_over(self, trials: Sequence[Trial], under_way: int = 0) -> bool:
+        """Whether the budget is spent, or refusals show that nothing is left to find.
+
+        Args:
+            under_way: Trials that the board is measuring now.
+        """
         if self.budget.seconds is not None:
             return self.elapsed_s >= self.budget.seconds
         wanted = self.budget.trials or 0
-        measured = sum(map(is_measured, trials))
-        proposed = sum(trial.kind == "candidate" for trial in trials)
+        measured = sum(map(is_measured, trials)) + under_way
+        proposed = sum(trial.kind == "candidate" for trial in trials) + under_way
         return measured >= wanted or proposed - measured >= PATIENCE * wanted
 
     def left(self, trials: Sequence[Trial]) -> tuple[str, float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from edgeopt.boards import connect, profiles
@@ -44,6 +45,7 @@ class Job:
         screening_slack: See `SCREENING_SLACK`.
         device_seconds: Time that the board spent on this run.
         confirm_score: The original's score on the confirm part; None before the final stage.
+        stopping: Set when nobody waits for the board's answer any more.
     """
 
     options: OptimizeOptions
@@ -60,6 +62,12 @@ class Job:
     screening_slack: float = SCREENING_SLACK
     device_seconds: float = 0.0
     confirm_score: float | None = None
+    stopping: Event = field(default_factory=Event)
+
+    def give_up(self) -> None:
+        """Stop waiting for the board: what it is doing now is of no use."""
+        self.stopping.set()
+        self.board.close()
 
     @property
     def gate(self) -> AccuracyGate | None:

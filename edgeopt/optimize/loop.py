@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeopt.core.candidate import Candidate
-from edgeopt.core.errors import BoardError, CandidateFailed
+from edgeopt.core.errors import BoardError, CandidateFailed, ModelError
 from edgeopt.core.trial import Kind, Trial
 from edgeopt.evaluate import Prepared
 from edgeopt.graph.attribution import attribute
 from edgeopt.graph.references import references
-from edgeopt.optimize.clock import BudgetClock
+from edgeopt.optimize.clock import BudgetClock, is_measured
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.patience import patiently
+from edgeopt.optimize.pipeline import Pipeline, Work
 from edgeopt.search.context import exhausted
 
 PROFILE_RUNS = 20
@@ -27,7 +28,7 @@ def run_baseline(job: Job) -> Trial:
     evaluator = job.evaluator
     prepared = evaluator.prepare(job.space.default())
     if prepared.artifact is None:
-        raise CandidateFailed(f"the original model cannot be run: {prepared.failed}")
+        raise ModelError(f"the original model cannot be run: {prepared.failed}")
     evaluator.original_score = prepared.accuracy.score if prepared.accuracy else None
     trial = _known(job, "baseline") or _measured(job, prepared, "baseline", "original")
     if trial.measurement is None:
@@ -47,18 +48,51 @@ def run_references(job: Job) -> None:
         )
         _profile(job, name, trial)
         job.observer.advance()
+    if baseline := _known(job, "baseline"):  # where there is no rewrite, nothing else tells of float32
+        _profile(job, "original", baseline)
 
 
 def run_search(job: Job, clock: BudgetClock) -> None:
-    """Ask, build, gate, measure, tell, until the budget is spent or the space is exhausted."""
+    """Ask, build, gate, measure, tell, until the budget is spent or the space is exhausted.
+
+    While a remote board measures one candidate the host proposes and builds the next, which therefore does
+    not know of that one's result yet.
+    """
     job.observer.stage("search", clock.budget.trials)
-    while not clock.is_over(job.store.trials) and not exhausted(job.space, job.store.trials):
-        number, candidate = job.store.ask()
-        trial = _evaluate(job, number, job.evaluator.prepare(candidate), "candidate", "")
-        if trial.measurement is not None:
-            job.observer.advance()
-        job.store.note("search_seconds", clock.elapsed_s)
-        job.observer.budget(*clock.left(job.store.trials))
+    ahead = job.board.provenance == "measured" and not job.board.is_this_machine
+    with Pipeline(ahead, job.give_up) as pipeline:
+        while True:
+            trials = job.store.trials
+            is_over = clock.is_over(trials, int(pipeline.is_busy)) or exhausted(job.space, trials)
+            if is_over and not pipeline.is_busy:
+                return
+            following = None if is_over else _propose(job)
+            if pipeline.is_busy:
+                _told(job, clock, pipeline.result())
+            if following is not None:
+                pipeline.start(_work(job, *following))
+                if not ahead:
+                    _told(job, clock, pipeline.result())
+
+
+def _propose(job: Job) -> tuple[int, Prepared]:
+    number, candidate = job.store.ask()
+    return number, job.evaluator.prepare(candidate)
+
+
+def _work(job: Job, number: int, prepared: Prepared) -> Work:
+    """What is left to do; the board is needed only where nothing equal was measured before."""
+    if replayed := _replay(job, number, prepared, "candidate", ""):
+        return lambda: replayed
+    return lambda: _on_board(job, number, prepared, "candidate", "")
+
+
+def _told(job: Job, clock: BudgetClock, trial: Trial) -> None:
+    _tell(job, trial)
+    if is_measured(trial):
+        job.observer.advance()
+    job.store.note("search_seconds", clock.elapsed_s)
+    job.observer.budget(*clock.left(job.store.trials))
 
 
 def _known(job: Job, kind: Kind, name: str | None = None) -> Trial | None:
@@ -74,15 +108,21 @@ def _measured(job: Job, prepared: Prepared, kind: Kind, name: str) -> Trial:
 
 def _evaluate(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial:
     """One trial, replayed from an equal artifact where there is one, and told to the study."""
-    trial = _replay(job, number, prepared, kind, name) or patiently(
-        job, lambda: job.evaluator.trial(number, prepared, job.protocols["screen"], kind, name)
-    )
+    trial = _replay(job, number, prepared, kind, name) or _on_board(job, number, prepared, kind, name)
+    _tell(job, trial)
+    return trial
+
+
+def _on_board(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial:
+    return patiently(job, lambda: job.evaluator.trial(number, prepared, job.protocols["screen"], kind, name))
+
+
+def _tell(job: Job, trial: Trial) -> None:
     job.store.tell(trial, _identity(job, trial))
     job.observer.trial(trial)
     best = job.store.best(job.options.objective)
-    if best is not None and best.number == number:
+    if best is not None and best.number == trial.number:
         job.observer.best(trial)
-    return trial
 
 
 def _replay(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial | None:

@@ -21,7 +21,15 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
     Raises:
         ConnectError: Still unreachable; everything so far is saved.
     """
-    from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+    from tenacity import (
+        RetryCallState,
+        Retrying,
+        retry_if_exception_type,
+        sleep_using_event,
+        stop_after_delay,
+        stop_when_event_set,
+        wait_exponential,
+    )
 
     wait_s = job.options.board.wait_s
 
@@ -32,7 +40,8 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
     attempts = Retrying(
         retry=retry_if_exception_type(ConnectError),
         wait=wait_exponential(FIRST_WAIT_S, max=LONGEST_WAIT_S),
-        stop=stop_after_delay(wait_s),
+        stop=stop_after_delay(wait_s) | stop_when_event_set(job.stopping),
+        sleep=sleep_using_event(job.stopping),
         before_sleep=say,
         reraise=True,
     )
