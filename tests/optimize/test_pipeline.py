@@ -68,6 +68,10 @@ def test_leaving_early_ends_the_work_under_way() -> None:
         assert gave_up.wait(30), "nobody gave up"
         return TRIAL
 
-    with pytest.raises(KeyboardInterrupt), Pipeline(True, gave_up.set) as pipeline:
-        pipeline.start(work)
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with Pipeline(True, gave_up.set) as pipeline:
+            pipeline.start(work)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()

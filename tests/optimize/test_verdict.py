@@ -112,9 +112,7 @@ def test_predictions_closer_than_their_error_are_a_tie() -> None:
     assert decide(original, None, [far], LATENCY, predicted_error=0.1)[0] == "improved"
 
 
-@pytest.mark.parametrize(
-    ("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))]
-)
+@pytest.mark.parametrize(("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))])
 def test_what_got_worse_is_said(grown: float, worse: tuple[str, ...]) -> None:
     bigger = contender("c", rounds(1.0), size_bytes=round(1000 * grown))
     assert regressions(bigger, ORIGINAL, LATENCY) == worse
