@@ -13,7 +13,6 @@ import onnx
 import pytest
 
 from edgeopt.core.errors import CandidateFailed, ConfigError, EdgeoptError
-
 from edgeopt.graph.build_index import INDEX
 from edgeopt.graph.builder import Builder, session_options, wants_unsigned
 from edgeopt.graph.calibration import collect

@@ -133,6 +133,14 @@ class Edit:
         last = output.producer()
         self.graph.remove([node] if last is None or last is node else [last, node], safe=True)
 
+    def is_captured(self, value: ir.Value) -> bool:
+        """True if the body of an If, Loop or Scan reads `value`.
+
+        A DequantizeLinear must not compute it then: ONNX Runtime (1.28) ends the process while it optimises
+        such a graph.
+        """
+        return any(user.graph is not self.graph for user, _ in value.uses())
+
     def take_over(self, old: ir.Value, new: ir.Value, *, but: ir.Node | None = None) -> None:
         """Let every reader of `old` (except node `but`) read `new`, which gets its name, type and shape."""
         for user, index in tuple(old.uses()):

@@ -100,6 +100,8 @@ def _pass_through(node: ir.Node, edit: Edit) -> bool:
     if not edit.pairs.is_computed(data) and not _is_table(node):
         return False
     outputs = [value for value in node.outputs if value.uses() or value.is_graph_output()]
+    if any(edit.is_captured(value) for value in outputs):
+        return False
     if node.op_type != "Split" and outputs != [node.outputs[0]]:
         return False  # MaxPool's indices
     source = edit.pairs.read(data, node)
@@ -118,7 +120,7 @@ def _plan_output(node: ir.Node, edit: Edit, *, dry: bool = False) -> bool:
         return True
     if node.op_type == "Gemm" and not any(_takes_int8(user, edit) for user, _ in output.uses()):
         return True  # QGemm writes float32 at no cost: rounding would only lose accuracy
-    if edit.pairs.affine(output) is None:
+    if edit.pairs.affine(output) is None or edit.is_captured(output):
         return False
     if not dry:
         edit.pairs.write(output)
@@ -134,11 +136,11 @@ def _activation(node: ir.Node, edit: Edit) -> ir.Node | None:
     user = uses[0][0]
     if user.op_type not in FOLDED or user.domain or user.graph is not edit.graph:
         return None
-    known = _is_static(user, edit) and edit.pairs.affine(user.outputs[0]) is not None
-    if not known:
+    result = user.outputs[0]
+    if not _is_static(user, edit) or edit.pairs.affine(result) is None or edit.is_captured(result):
         return None
     if node.op_type == "Gemm":  # else the activation would be computed on rounded values for no int8 reader
-        readers = [reader for reader, _ in user.outputs[0].uses()]
+        readers = [reader for reader, _ in result.uses()]
         return user if any(_takes_int8(reader, edit) for reader in readers) else None
     return user
 

@@ -74,6 +74,8 @@ def apply(node: ir.Node, edit: Edit) -> bool:
         return False
     if node.op_type == "LSTM":
         return quantize_lstm(node, edit)
+    if node.op_type == "Gather" and edit.is_captured(node.outputs[0]):
+        return False
     weight = node.inputs[0 if node.op_type == "Gather" else 1]
     if edit.weights.floats(weight) is None:
         return False

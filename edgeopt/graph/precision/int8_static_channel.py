@@ -15,7 +15,7 @@ Does not apply to (they stay in float32, and their neighbours quantize):
     - Conv and Gemm whose weight or bias is computed, Gemm with alpha or beta other than 1 or transA;
     - LSTM and GRU: static int8 kernels do not exist; `int8_dynamic` takes LSTM;
     - Softmax, normalisations, HardSwish and other activations, ReduceMean: no int8 kernel, or too inexact;
-    - nodes inside the bodies of If, Loop and Scan;
+    - nodes inside the bodies of If, Loop and Scan, and nodes whose output such a body reads;
     - opsets below 13.
 
 Source: ONNX QuantizeLinear-13; Jacob et al. 2018 (arXiv:1712.05877), section 2; ONNX Runtime's QDQ selectors.
