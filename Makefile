@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 # Never let a runtime look up a telemetry host, not even in a tool that a test starts.
 export ORT_DISABLE_TELEMETRY := 1
+# Two BLAS threads on two busy cores wait for each other: ten times slower.
+export OPENBLAS_NUM_THREADS := 1
 
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
@@ -55,9 +57,10 @@ clean: ## Remove what was made here, the virtual environment included
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e .
 	touch $@
 
-.venv/developing: pyproject.toml constraints.txt | .venv/bin/python
+.venv/developing: pyproject.toml constraints.txt tests/models.txt | .venv/bin/python
 	@echo "installing what constraints.txt pins; the first time takes a few minutes"
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-deps -r tests/models.txt  # real models that packages carry
 	touch .venv/installed $@
 
 .venv/bin/python:

@@ -13,6 +13,10 @@ from edgeopt.cli.failures import Failure, failure
 
 INTERRUPTED = 130
 
+# The surrogate multiplies many small matrices: with a BLAS thread per core, which wait for each other by
+# spinning, it takes ten times as long on a machine that measures besides. Read when numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `edgeopt` with `arguments` (default: those of the process) and return its exit code."""
