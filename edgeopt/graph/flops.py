@@ -95,15 +95,12 @@ def _product(first: int, second: int) -> Callable[[onnx_ir.Node], int | None]:
     return count
 
 
-def _recurrent(gates: int) -> Callable[[onnx_ir.Node], int | None]:
-    def count(node: onnx_ir.Node) -> int | None:
-        x, weight, recurrence = (sizes(_input(node, index)) for index in range(3))
-        if x is None or weight is None or recurrence is None or len(x) != 3:
-            return None
-        steps_and_batch, directions, hidden = x[0] * x[1], weight[0], recurrence[-1]
-        return 2 * steps_and_batch * directions * gates * hidden * (x[2] + hidden)
-
-    return count
+def _recurrent(node: onnx_ir.Node) -> int | None:
+    """Every weight is used once per step and sample, whichever way round an operator stores them."""
+    x, weight, recurrence = sizes(_input(node, 0)), elements(_input(node, 1)), elements(_input(node, 2))
+    if x is None or weight is None or recurrence is None or len(x) != 3:
+        return None
+    return 2 * x[0] * x[1] * (weight + recurrence)
 
 
 def _pool(node: onnx_ir.Node) -> int | None:
@@ -141,10 +138,10 @@ _COUNTERS: dict[str, Callable[[onnx_ir.Node], int | None]] = {
     "MatMulInteger": _product(0, 1),
     "QLinearMatMul": _product(0, 3),
     "QGemm": _product(0, 3),
-    "LSTM": _recurrent(4),
-    "DynamicQuantizeLSTM": _recurrent(4),
-    "GRU": _recurrent(3),
-    "RNN": _recurrent(1),
+    "LSTM": _recurrent,
+    "DynamicQuantizeLSTM": _recurrent,
+    "GRU": _recurrent,
+    "RNN": _recurrent,
     "MaxPool": _pool,
     "AveragePool": _pool,
     "GlobalAveragePool": _global_pool,

@@ -35,7 +35,7 @@ INT8_KERNELS = (
 
 CONTRIBUTED_PRODUCTS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "FusedGemm"})
 
-COUNTED_AS_STANDARD = SAME_AS_FIRST | {
+COUNTED_AS_STANDARD = SAME_AS_FIRST | {"DynamicQuantizeLSTM"} | {
     "FusedConv", "FusedMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearAveragePool", "QLinearConcat",
     "QLinearGlobalAveragePool", "QLinearReduceMean", "QLinearWhere", "NhwcMaxPool", "QuantizeLinear",
     "DequantizeLinear",
@@ -109,8 +109,6 @@ def _compute(node: onnx_ir.Node, execution: Execution) -> Compute:
 def _flops(node: onnx_ir.Node) -> int:
     if node.op_type in CONTRIBUTED_PRODUCTS:
         count = _product(node)
-    elif node.op_type == "DynamicQuantizeLSTM":
-        count = _quantized_lstm(node)
     elif node.domain not in ("", "ai.onnx") and node.op_type not in COUNTED_AS_STANDARD:
         count = None
     else:
@@ -123,11 +121,6 @@ def _flops(node: onnx_ir.Node) -> int:
 def _product(node: onnx_ir.Node) -> int | None:
     left, written = sizes(node.inputs[0]), elements(node.outputs[0])
     return None if not left or written is None else 2 * written * left[-1]
-
-
-def _quantized_lstm(node: onnx_ir.Node) -> int | None:
-    x, weight, recurrence = sizes(node.inputs[0]), elements(node.inputs[1]), elements(node.inputs[2])
-    return None if not x or weight is None or recurrence is None else 2 * x[0] * x[1] * (weight + recurrence)
 
 
 def _bytes(value: onnx_ir.Value) -> int:
