@@ -35,10 +35,10 @@ INT8_KERNELS = (
 
 CONTRIBUTED_PRODUCTS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "FusedGemm"})
 
-COUNTED_AS_STANDARD = SAME_AS_FIRST | {"DynamicQuantizeLSTM"} | {
+COUNTED_AS_STANDARD = SAME_AS_FIRST | {
     "FusedConv", "FusedMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearAveragePool", "QLinearConcat",
     "QLinearGlobalAveragePool", "QLinearReduceMean", "QLinearWhere", "NhwcMaxPool", "QuantizeLinear",
-    "DequantizeLinear",
+    "DequantizeLinear", "DynamicQuantizeLSTM",
 }  # fmt: skip
 """Operators of com.microsoft that cost what `node_flops` says; others are not guessed at."""
 
