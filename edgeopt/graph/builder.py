@@ -30,6 +30,11 @@ BUILDER_VERSION = 1
 
 _KEPT_REWRITTEN = 16
 
+_COMMON = frozenset({
+    ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32,
+    ir.DataType.INT64, ir.DataType.BOOL,
+})  # fmt: skip
+
 
 class Builder:
     """Builds the candidates of one frozen model; what was built once is not built again.
@@ -152,6 +157,7 @@ class Builder:
             graph = self._rewrite(candidate, for_precision=bool(schemes))
             if schemes:
                 self._quantize(graph, schemes)
+            _drop_annotations(graph.graph)
         try:
             opset, ir_version = graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
             if opset > self._max_opset or ir_version > self._max_ir:
@@ -245,6 +251,18 @@ def _chosen_schemes(candidate: Candidate) -> dict[str, str]:
         for site, option in candidate.of_family("precision").items()
         if option != precision.UNCHANGED
     }
+
+
+def _drop_annotations(graph: ir.Graph) -> None:
+    """Forget types and shapes inside the graph: a runtime infers them, and they can be a tenth of a file.
+
+    Those of uncommon types stay, as they say which IR version the file needs.
+    """
+    kept = {*graph.inputs, *graph.outputs}
+    computed = [value for node in graph for value in node.outputs]
+    for value in (*computed, *graph.initializers.values()):
+        if value not in kept and value.dtype in _COMMON:
+            value.type = value.shape = None
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,9 @@ from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import REGION_TAG, region_of
 
+LONGEST_NAME = 32
+"""Of what a scheme makes, without its region."""
+
 Made = TypeVar("Made")
 Attribute = int | float | str | Sequence[int] | Sequence[float] | ir.Attr
 
@@ -73,6 +76,7 @@ class Edit:
         domain: str = "",
     ) -> ir.Node:
         """A node of `region`, called `region::name`, that is in no graph yet."""
+        name = _short(name)
         label = f"{region}{MARK}{name}"
         node = ir.node(
             op_type,
@@ -105,7 +109,7 @@ class Edit:
         """A new initializer; `array` is shared, not copied."""
         tensor = ir.Tensor(array)
         value = ir.Value(
-            name=self.fresh(name),
+            name=self.fresh(_short(name)),
             type=ir.TensorType(tensor.dtype),
             shape=ir.Shape(array.shape),
             const_value=tensor,
@@ -151,7 +155,7 @@ class Edit:
                 self.graph.outputs[index] = new
         new.type, new.shape = old.type, old.shape
         name = str(old.name)
-        old.name = self.fresh(f"{name}__float")
+        old.name = self.fresh(_short(f"{name}__float"))
         new.name = name
 
 
@@ -161,6 +165,11 @@ def drop_unused(graph: ir.Graph) -> None:
     for name, value in tuple(graph.initializers.items()):
         if not value.uses() and value not in kept:
             del graph.initializers[name]
+
+
+def _short(name: str) -> str:
+    """The end of a name: some exporters' are 200 bytes long, and there are seven of ours for each tensor."""
+    return name[-LONGEST_NAME:]
 
 
 def _unused(name: str, taken: set[str]) -> str:
