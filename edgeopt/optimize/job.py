@@ -13,7 +13,7 @@ from edgeopt.boards import connect, profiles
 from edgeopt.boards.board import Board
 from edgeopt.boards.inventory import Inventory
 from edgeopt.core import plugins
-from edgeopt.core.errors import BoardError, ConfigError, EdgeoptError, ModelError
+from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, EdgeoptError, ModelError
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
@@ -21,14 +21,16 @@ from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.evaluate import Evaluator
 from edgeopt.graph import calibration, equivalence
-from edgeopt.graph.builder import Builder
+from edgeopt.graph.builder import Builder, wants_unsigned
+from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, check_supported
 from edgeopt.graph.space import search_space
 from edgeopt.graph.workload import workload
-from edgeopt.optimize.host import host_run, run_bytes
+from edgeopt.optimize.host import Host, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.options import OptimizeOptions
 from edgeopt.runtimes import onnxruntime
+from edgeopt.runtimes.probe import Probe
 from edgeopt.search.context import SearchContext
 from edgeopt.study.store import StudyStore
 
@@ -93,11 +95,12 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             observer.announce(remark)
         max_opset, max_ir = _supported(board)
         _check_runtime(inputs.model, max_opset, max_ir, board)
-        lossy = inputs.parts is not None or options.allow_unverified
-        space = _fixed_threads(
-            search_space(inputs.model, lossy=lossy, cores=board.facts.cores), options.threads
-        )
+        if inputs.gate:
+            inputs.gate.original("search")  # a metric that raises must leave nothing behind
         _make_folder(options.output)
+        ranges = _ranges(options, inputs, observer)
+        space = search_space(inputs.model, lossy=ranges is not None, cores=board.facts.cores)
+        space = _fixed_threads(space, options.threads)
         context = SearchContext(
             space=space,
             objective=options.objective,
@@ -107,31 +110,22 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             original_score=lambda: evaluator.original_score,
             region_ms=lambda: store.notes.get("region_ms") or {},
         )
-        with StudyStore.open(
-            options.output,
-            space=space,
-            identity=_identity(options, inputs, board),
-            make_sampler=lambda _: plugins.load("samplers", options.sampler).create(context),
-            objective=options.objective,
-            fresh=options.fresh,
-        ) as store:
-            cache = options.output / "cache"
-            cache.mkdir(exist_ok=True)
-            ranges = calibration.collect(inputs.model, inputs.calibration, folder=cache) if lossy else None
-            evaluator = Evaluator(
-                builder=Builder(inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir),
-                board=board,
+        builder = Builder(
+            inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir,
+            unsigned=wants_unsigned(board.facts.machine),
+        )  # fmt: skip
+        with (
+            Probe() as probe,
+            StudyStore.open(
+                options.output,
+                space=space,
+                identity=_identity(options, inputs, board),
+                make_sampler=lambda _: plugins.load("samplers", options.sampler).create(context),
                 objective=options.objective,
-                feeds=inputs.feeds,
-                prove=lambda rewritten: equivalence.check(
-                    inputs.model, rewritten, inputs.some_samples(), run_bytes(), fixed=inputs.fixed
-                ),
-                host_run=lambda artifact: host_run(artifact, inputs.batch),
-                gate=inputs.gate,
-                max_drift=float(profile.get("measurement", "max_control_drift")),
-                tries=int(profile.get("measurement", "tries")),
-                cooldown_s=float(profile.get("measurement", "cooldown_s")),
-            )
+                fresh=options.fresh,
+            ) as store,
+        ):
+            evaluator = _evaluator(options, profile, inputs, board, builder, Host(inputs.batch, probe))
             yield Job(
                 options,
                 observer,
@@ -145,6 +139,43 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 profiles.protocols(profile, options.effort),
                 predicted_error=_pairwise_error(profile, board),
             )
+
+
+def _ranges(options: OptimizeOptions, inputs: Inputs, observer: Observer) -> Ranges | None:
+    """Calibrated ranges; None where nothing lossy is to be searched, or the model cannot be calibrated."""
+    if inputs.parts is None and not options.allow_unverified:
+        return None
+    cache = options.output / "cache"
+    cache.mkdir(exist_ok=True)
+    try:
+        return calibration.collect(inputs.model, inputs.calibration, folder=cache)
+    except (ModelError, CandidateFailed) as error:
+        observer.announce(f"lossy decisions are left out, the model cannot be calibrated: {error.message}")
+        return None
+
+
+def _evaluator(
+    options: OptimizeOptions,
+    profile: DeviceProfile,
+    inputs: Inputs,
+    board: Board,
+    builder: Builder,
+    host: Host,
+) -> Evaluator:
+    return Evaluator(
+        builder=builder,
+        board=board,
+        objective=options.objective,
+        feeds=inputs.feeds,
+        prove=lambda rewritten: equivalence.check(
+            inputs.model, rewritten, inputs.some_samples(), run_bytes(), fixed=inputs.fixed
+        ),
+        host_run=host.run,
+        gate=inputs.gate,
+        max_drift=float(profile.get("measurement", "max_control_drift")),
+        tries=int(profile.get("measurement", "tries")),
+        cooldown_s=float(profile.get("measurement", "cooldown_s")),
+    )
 
 
 def _check_flags(options: OptimizeOptions) -> None:

@@ -35,7 +35,10 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
 
     def say(state: RetryCallState) -> None:
         left_s = max(0.0, wait_s - (state.seconds_since_start or 0.0))
-        job.observer.board(f"{job.board.name} is unreachable; trying for {left_s:.0f} s more")
+        line = f"{job.board.name} is unreachable; trying for {left_s:.0f} s more"
+        if state.attempt_number == 1:  # a log, which shows no state, must say why nothing happens
+            job.observer.announce(line)
+        job.observer.board(line)
 
     attempts = Retrying(
         retry=retry_if_exception_type(ConnectError),

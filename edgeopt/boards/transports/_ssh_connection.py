@@ -131,7 +131,10 @@ def _carrier(hop: Hop, through: paramiko.Transport | None, stack: contextlib.Exi
     except TimeoutError as error:
         raise ConnectError(f"{hop.key_name} does not answer within {CONNECT_TIMEOUT_S:g} s") from error
     except (OSError, paramiko.SSHException) as error:
-        raise ConnectError(f"cannot connect to {hop.key_name}: {_one_line(error)}") from error
+        raise ConnectError(
+            f"cannot connect to {hop.key_name}: {_one_line(error)}",
+            hint="is it on, does sshd run there, and is that its address?",
+        ) from error
 
 
 def _proxied(command: str, stack: contextlib.ExitStack) -> socket.socket:
