@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgeopt.boards.board import Feeds
 from edgeopt.core.digest import value_digest
 from edgeopt.core.tensor import TensorSpec
-from edgeopt.graph.calibration import Samples
+from edgeopt.data.split import Part
+from edgeopt.data.streams import stream
 
 Array = NDArray[np.generic]
 Run = Callable[[Feeds], list[Array]]
@@ -71,17 +72,29 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchedSamples:
-    """A part of the data as the frozen model takes it."""
+    """A part of the data as the frozen model is fed it.
 
-    part: Samples
+    Attributes:
+        original: Inference of the original: what its states hold from the second sample of a stream on.
+        state: `{output: input}` of a streaming model.
+        output_names: Of the model, in order.
+    """
+
+    part: Part
     batch: Batch
+    original: Run
+    state: Mapping[str, str]
+    output_names: tuple[str, ...]
 
     @property
     def digest(self) -> str:
-        return value_digest(self.part.digest, self.batch.size, self.batch.axis)
+        return value_digest(self.part.digest, self.batch.size, self.batch.axis, dict(self.state))
 
     def samples(self) -> Iterator[Feeds]:
-        return (self.batch.fill(feeds) for feeds in self.part.samples())
+        if not self.state:
+            return (self.batch.fill(feeds) for feeds in self.part.samples())
+        fed = stream(self.part, self.original, state=self.state, output_names=self.output_names)
+        return (self.batch.fill(feeds) for feeds, _ in fed)
 
 
 def with_shapes(

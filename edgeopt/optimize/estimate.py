@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeopt.core.measurement import Protocol
 from edgeopt.graph.references import references
-from edgeopt.optimize.final import MOST_FINALISTS
+from edgeopt.optimize.final import MOST_FINALISTS, MOST_REFERENCES
 from edgeopt.optimize.job import Job
 
 START_S = 1.5
@@ -18,13 +18,13 @@ def estimate(job: Job) -> str:
     screen, final = job.protocols["screen"], job.protocols["final"]
     recipes = len(references(job.space, job.board.facts.cores))
     first_s = _seconds(screen, 1) + recipes * _seconds(screen, 2)
-    last_s = _seconds(final, 2 + MOST_FINALISTS)
+    last_s = _seconds(final, 1 + MOST_REFERENCES + MOST_FINALISTS)
     budget = job.options.budget
     search_s = budget.seconds if budget.seconds is not None else (budget.trials or 0) * _seconds(screen, 2)
     total_min = (first_s + search_s + last_s) / 60
     return (
-        f"{len(job.space.points)} decisions; board time about {total_min:.0f} min: "
-        f"{recipes + 1} references {first_s:.0f} s, search up to {search_s:.0f} s, final stage {last_s:.0f} s"
+        f"{len(job.space.points)} decisions; board time up to {total_min:.0f} min: "
+        f"{recipes + 1} references {first_s:.0f} s, search {search_s:.0f} s, final stage up to {last_s:.0f} s"
     )
 
 

@@ -8,13 +8,14 @@ from typing import Literal
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import CandidateFailed
-from edgeopt.core.trial import Accuracy, Trial
-from edgeopt.optimize.batch import BatchedSamples, Run
+from edgeopt.core.trial import Accuracy, Kind, Trial
+from edgeopt.optimize.batch import Run
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.patience import patiently
 from edgeopt.optimize.verdict import Contender, Verdict, decide, regressions
 
 MOST_FINALISTS = 3
+MOST_REFERENCES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Final:
     """How a study ended.
 
     Attributes:
-        contenders: The original first, then the best feasible reference, then the finalists.
+        contenders: The original first, then the best feasible references, then the finalists.
         verified_on: Where the winner's outputs on the confirm part were computed; None without data.
     """
 
@@ -33,14 +34,14 @@ class Final:
 
 
 def run_final(job: Job) -> Final:
-    """Measure the original, the best feasible reference and the finalists together, and decide.
+    """Measure the original, the best feasible references and the finalists together, and decide.
 
     Raises:
         BoardError: The board is gone, or cannot be measured.
         CandidateFailed: The original itself fails in the final stage.
     """
-    original, reference, finalists = select(job)
-    others = [trial for trial in (reference, *finalists) if trial is not None]
+    original, references, finalists = select(job)
+    others = [*references, *finalists]
     comparisons = max(1, len(others))
     job.observer.stage("final", 1 + len(others))
     accuracies = [_confirm(job, trial, comparisons) for trial in others]
@@ -52,17 +53,22 @@ def run_final(job: Job) -> Final:
         for contender, accuracy in zip(contenders[1:], accuracies, strict=True)
     ]
     first = replace(first, rejected=job.options.objective.limit_violation(first.measurement))
-    return _verified(job, first, judged, has_reference=reference is not None, comparisons=comparisons)
+    return _verified(job, first, judged, len(references), comparisons)
 
 
 def _verified(
-    job: Job, original: Contender, judged: Sequence[Contender], *, has_reference: bool, comparisons: int
+    job: Job, original: Contender, judged: Sequence[Contender], references: int, comparisons: int
 ) -> Final:
-    """Decide; the winner's outputs are checked on the board itself, and one that fails there has lost."""
+    """Decide; the winner's outputs are checked on the board itself, and one that fails there has lost.
+
+    Args:
+        judged: `references` references, then the finalists.
+    """
     judged = list(judged)
     while True:
-        reference, finalists = (judged[0], judged[1:]) if has_reference else (None, judged)
-        verdict, winner = decide(original, reference, finalists, job.options.objective, job.predicted_error)
+        verdict, winner = decide(
+            original, judged[:references], judged[references:], job.options.objective, job.predicted_error
+        )
         accuracy, verified_on = _verify(job, winner, comparisons)
         checked = replace(winner, accuracy=accuracy)
         violation = job.options.objective.accuracy_violation(accuracy, job.confirm_score)
@@ -72,33 +78,41 @@ def _verified(
         judged[judged.index(winner)] = replace(checked, rejected=f"on the board, {violation}")
 
 
-def select(job: Job) -> tuple[Trial, Trial | None, list[Trial]]:
-    """The original, the best feasible reference, and at most three better finalists, each file once."""
+def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
+    """The original, the best feasible references, and at most three finalists, each set-up once.
+
+    References that a screening cannot tell from the best one take part as well: the result has to hold
+    against each of them.
+    """
     trials = job.store.trials
     original = next(trial for trial in trials if trial.kind == "baseline")
     objective = job.options.objective
+    figures = {trial.number: value for trial in trials if (value := objective.of_trial(trial)) is not None}
+    feasible = sorted((t for t in trials if t.number in figures), key=lambda t: figures[t.number])
+    chosen = {_setup(original)}
 
-    def figure(trial: Trial) -> float:
-        value = objective.of_trial(trial)
-        return float("inf") if value is None else value
+    def contest(kind: Kind, bar: float, most: int) -> list[Trial]:
+        found: list[Trial] = []
+        for trial in feasible:
+            if trial.kind != kind or _setup(trial) in chosen or len(found) == most:
+                continue
+            # A screening carries noise, so one that looks slightly worse than the bar may still be better.
+            if figures[trial.number] <= bar * job.screening_slack:
+                chosen.add(_setup(trial))
+                found.append(trial)
+        return found
 
-    def setup(trial: Trial) -> tuple[str, str]:
-        assert trial.artifact is not None  # noqa: S101 - a figure needs an artifact
-        return trial.artifact.sha256, repr(sorted(trial.artifact.session_options.items()))
+    nothing = float("inf")
+    best_reference = min((figures[t.number] for t in feasible if t.kind == "reference"), default=nothing)
+    references = contest("reference", best_reference, MOST_REFERENCES)
+    bar = min(figures.get(original.number, nothing), best_reference)
+    return original, references, contest("candidate", bar, MOST_FINALISTS)
 
-    feasible = sorted((t for t in trials if objective.of_trial(t) is not None), key=figure)
-    reference = next((t for t in feasible if t.kind == "reference" and setup(t) != setup(original)), None)
-    chosen = {setup(trial) for trial in (original, reference) if trial is not None}
-    bar = min(figure(trial) for trial in (original, reference) if trial is not None)
-    finalists: list[Trial] = []
-    for trial in feasible:
-        # A screening carries noise, so one that looks slightly worse than the bar may still be better.
-        if len(finalists) == MOST_FINALISTS or figure(trial) > bar * job.screening_slack:
-            break
-        if setup(trial) not in chosen and trial.kind == "candidate":
-            chosen.add(setup(trial))
-            finalists.append(trial)
-    return original, reference, finalists
+
+def _setup(trial: Trial) -> tuple[str, str]:
+    """What is run: trials that decide otherwise may come to the same."""
+    assert trial.artifact is not None  # noqa: S101 - what was measured was built
+    return trial.artifact.sha256, repr(sorted(trial.artifact.session_options.items()))
 
 
 def _measure_together(job: Job, trials: Sequence[Trial]) -> list[Contender]:
@@ -175,5 +189,5 @@ def _board_run(job: Job, artifact: Artifact) -> Run:
     assert parts is not None  # noqa: S101 - there is a gate, so there is data
     if job.options.data.state and parts.confirm.groups is not None:  # each input depends on the last output
         return batch.run(lambda feeds: next(iter(job.board.infer(artifact, [feeds]))))
-    outputs = job.board.infer(artifact, BatchedSamples(parts.confirm, batch).samples())
+    outputs = job.board.infer(artifact, job.inputs.fed(parts.confirm).samples())
     return lambda _: batch.first(next(outputs))

@@ -13,16 +13,33 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.graph.equivalence import Run as RunBytes
 from edgeopt.optimize.batch import Batch, Run
 from edgeopt.runtimes.onnxruntime import Session
+from edgeopt.runtimes.probe import Probe
 
 
-def host_run(artifact: Artifact, batch: Batch) -> Run:
-    """Inference of single samples, at the optimization level that the board will use: it changes rounding.
+class Host:
+    """Loads artifacts on this machine, each in a child process first: one that kills the runtime only fails.
 
-    Raises:
-        ModelError: The runtime refuses the artifact.
+    Attributes:
+        batch: Samples come one at a time, the artifact may take more.
     """
-    level = artifact.session_options.get("graph_optimization_level", "all")
-    return batch.run(Session(artifact.path, {"threads": 0, "graph_optimization_level": level}).run)
+
+    def __init__(self, batch: Batch, probe: Probe) -> None:
+        self.batch, self._probe = batch, probe
+        self._loadable: set[tuple[str, object]] = set()
+
+    def run(self, artifact: Artifact) -> Run:
+        """Inference of single samples, at the optimization level of the board: it changes rounding.
+
+        Raises:
+            CandidateFailed: The runtime refuses the artifact, or dies of it.
+            ModelError: The same.
+        """
+        level = artifact.session_options.get("graph_optimization_level", "all")
+        options = {"threads": 0, "graph_optimization_level": level}
+        if (artifact.sha256, level) not in self._loadable:
+            self._probe.check(artifact.path, options)
+            self._loadable.add((artifact.sha256, level))
+        return self.batch.run(Session(artifact.path, options).run)
 
 
 def run_bytes() -> RunBytes:

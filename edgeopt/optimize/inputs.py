@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,7 @@ from edgeopt.data.split import Part, Parts, split
 from edgeopt.graph.calibration import Samples
 from edgeopt.graph.equivalence import random_feeds
 from edgeopt.graph.model import Model, freeze, load
-from edgeopt.optimize.batch import Batch, BatchedSamples, with_shapes
+from edgeopt.optimize.batch import Batch, BatchedSamples, Run, with_shapes
 from edgeopt.options import DataOptions, OptimizeOptions
 from edgeopt.runtimes.onnxruntime import Session
 
@@ -65,6 +65,8 @@ class Inputs:
         batch: How samples become inferences.
         parts: None without data.
         remarks: What the user should know, a sentence each.
+        original: Inference of single samples by the original.
+        state: `{output: input}` of a streaming model.
         fixed: The inputs that `--fixed` and `[model] state` set.
     """
 
@@ -76,6 +78,8 @@ class Inputs:
     seed: int
     remarks: tuple[str, ...]
     fixed: Feeds
+    original: Run
+    state: Mapping[str, str]
 
     @property
     def digest(self) -> str:
@@ -93,7 +97,12 @@ class Inputs:
         """What ranges are collected from."""
         if self.parts is None:
             return RandomSamples(self.model.inputs, self.seed, self.fixed)
-        return BatchedSamples(self.parts.calibration, self.batch)
+        return self.fed(self.parts.calibration)
+
+    def fed(self, part: Part) -> BatchedSamples:
+        """The samples of a part, as the frozen model is fed them."""
+        names = tuple(spec.name for spec in self.model.outputs)
+        return BatchedSamples(part, self.batch, self.original, self.state, names)
 
     def some_samples(self) -> Iterable[Feeds]:
         """A few real inputs, for the proof of rewrites."""
@@ -132,7 +141,8 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
         fixed = _fixed(model.inputs, said)
         feeds = {**next(random_feeds(model.inputs, 1, options.seed)), **fixed}
         remark = UNVERIFIED if options.allow_unverified else NO_DATA
-        return Inputs(model, feeds, batch, None, None, options.seed, (remark,), fixed)
+        run = batch.run(Session(model.path, {"threads": 0}).run)
+        return Inputs(model, feeds, batch, None, None, options.seed, (remark,), fixed, run, said.state)
     specs = with_shapes(loaded.inputs, said.shapes)
     searched = _open(said.search, specs, said)
     calibration, confirm = (
@@ -149,7 +159,7 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
         max_drop=options.objective.max_drop, seed=options.seed,
     )  # fmt: skip
     fixed = _fixed(model.inputs, said)
-    return Inputs(model, batch.fill(first), batch, parts, gate, options.seed, (), fixed)
+    return Inputs(model, batch.fill(first), batch, parts, gate, options.seed, (), fixed, run, said.state)
 
 
 def _fixed(specs: Sequence[TensorSpec], said: DataOptions) -> dict[str, NDArray[np.generic]]:

@@ -151,8 +151,8 @@ def _profile(job: Job, name: str, trial: Trial) -> None:
     times = dict(job.store.notes.get("region_ms") or {})
     if option is None or option in times or trial.artifact is None or trial.measurement is None:
         return
-    artifact = trial.artifact
     try:
+        artifact = job.evaluator.builder.build_named(trial.candidate)
         node_ms = patiently(job, lambda: job.board.profile(artifact, job.evaluator.feeds, PROFILE_RUNS))
     except CandidateFailed as error:
         job.observer.announce(f"{name} cannot be profiled: {error.message}")

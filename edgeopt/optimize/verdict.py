@@ -73,44 +73,58 @@ def ratio(
 
 
 def regressions(contender: Contender, original: Contender, objective: Objective) -> tuple[str, ...]:
-    """What got worse than the original's by more than `SLACK`, besides the objective, in words."""
-    figures = {
-        "p95": (contender.measurement.p95_ms, original.measurement.p95_ms),
-        "memory": (contender.measurement.peak_rss_bytes, original.measurement.peak_rss_bytes),
-        "size": (contender.artifact.size_bytes, original.artifact.size_bytes),
-        "cold-start": (contender.measurement.cold_start_ms, original.measurement.cold_start_ms),
-    }
-    return tuple(
-        f"{name} is {new / old - 1:.0%} worse than the original's"
-        for name, (new, old) in figures.items()
-        if name != objective.name and new is not None and old and new / old > SLACK
-    )
+    """What got worse than the original's by more than `SLACK`, besides the objective, in words.
+
+    A figure with one value per process counts only where it is worse beyond its noise.
+    """
+    a, b = contender.measurement, original.measurement
+    figures: dict[str, tuple[float | None, float | None, Sequence[float], Sequence[float]]] = {
+        "p95": (a.p95_ms, b.p95_ms, a.process_p95_ms, b.process_p95_ms),
+        "memory": (a.peak_rss_bytes, b.peak_rss_bytes, (), ()),
+        "size": (contender.artifact.size_bytes, original.artifact.size_bytes, (), ()),
+        "cold-start": (
+            a.cold_start_ms, b.cold_start_ms, a.process_cold_start_ms, b.process_cold_start_ms,
+        ),
+    }  # fmt: skip
+    worse = []
+    for name, (new, old, new_rounds, old_rounds) in figures.items():
+        if name == objective.name or new is None or not old or new / old <= SLACK:
+            continue
+        paired = paired_ratio(new_rounds, old_rounds)
+        if paired is None or paired[1] > 1.0:
+            worse.append(f"{name} is {new / old - 1:.0%} worse than the original's")
+    return tuple(worse)
 
 
 def decide(
     original: Contender,
-    reference: Contender | None,
+    references: Sequence[Contender],
     finalists: Sequence[Contender],
     objective: Objective,
     predicted_error: float = 0.0,
 ) -> tuple[Verdict, Contender]:
     """The winner, by the design's definition of never worse.
 
-    The incumbent is the reference where it beats the original, else the original. The best finalist that
-    is not rejected replaces the incumbent only if the corrected interval of its ratio lies below 1.
+    The incumbent is the best reference that beats the original, else the original. The best finalist
+    replaces the incumbent only if the interval of its ratio, corrected for the finalists tried, lies below
+    1. Who is rejected cannot win; an original that breaks a hard limit gives way to anyone who keeps it.
     """
     verdict: Verdict = "original"
     incumbent = original
-    rivals = len(finalists) + (reference is not None)
-    if reference is not None and reference.rejected is None:
-        gain = ratio(reference, original, objective, rivals, predicted_error)
+    for reference in _best_first(references, original, objective, predicted_error):
+        gain = ratio(reference, original, objective, len(references), predicted_error)
         if original.rejected is not None or gain.is_better:
             verdict, incumbent = "reference", reference
-    allowed = [f for f in finalists if f.rejected is None]
-    better = [f for f in allowed if ratio(f, incumbent, objective, rivals, predicted_error).is_better]
-    if incumbent.rejected is not None and not better:
-        better = allowed
-    if better:
-        best = min(better, key=lambda f: ratio(f, incumbent, objective, 1, predicted_error).value)
-        return ("reference" if best.trial.kind == "reference" else "improved"), best
+            break
+    for finalist in _best_first(finalists, incumbent, objective, predicted_error):
+        gain = ratio(finalist, incumbent, objective, len(finalists), predicted_error)
+        if incumbent.rejected is not None or gain.is_better:
+            return "improved", finalist
     return verdict, incumbent
+
+
+def _best_first(
+    contenders: Sequence[Contender], than: Contender, objective: Objective, predicted_error: float
+) -> list[Contender]:
+    allowed = [one for one in contenders if one.rejected is None]
+    return sorted(allowed, key=lambda one: ratio(one, than, objective, 1, predicted_error).value)

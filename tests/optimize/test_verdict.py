@@ -48,35 +48,42 @@ REFERENCE = contender("int8", rounds(1.5, seed=2), "reference")
 
 
 def test_a_clearly_faster_finalist_wins() -> None:
-    verdict, winner = decide(ORIGINAL, REFERENCE, [contender("c", rounds(1.2, seed=3))], LATENCY)
+    verdict, winner = decide(ORIGINAL, [REFERENCE], [contender("c", rounds(1.2, seed=3))], LATENCY)
     assert (verdict, winner.trial.name) == ("improved", "c")
 
 
 def test_a_finalist_within_the_noise_does_not_replace_the_reference() -> None:
     noisy = contender("c", rounds(1.49, noise=0.05, seed=3))
-    verdict, winner = decide(ORIGINAL, REFERENCE, [noisy], LATENCY)
+    verdict, winner = decide(ORIGINAL, [REFERENCE], [noisy], LATENCY)
     assert (verdict, winner.trial.name) == ("reference", "int8")
 
 
 def test_a_reference_within_the_noise_does_not_replace_the_original() -> None:
     noisy = contender("int8", rounds(1.98, noise=0.05, seed=4), "reference")
-    verdict, winner = decide(ORIGINAL, noisy, [], LATENCY)
+    verdict, winner = decide(ORIGINAL, [noisy], [], LATENCY)
     assert (verdict, winner) == ("original", ORIGINAL)
 
 
 def test_a_rejected_finalist_cannot_win_however_fast() -> None:
     fast = replace(contender("c", rounds(0.1)), rejected="loses accuracy on confirm")
-    assert decide(ORIGINAL, REFERENCE, [fast], LATENCY)[0] == "reference"
+    assert decide(ORIGINAL, [REFERENCE], [fast], LATENCY)[0] == "reference"
+
+
+def test_the_best_of_several_references_is_the_one_to_beat() -> None:
+    slower = contender("float16", rounds(1.55, seed=9), "reference")
+    between = contender("c", rounds(1.52, seed=3))
+    verdict, winner = decide(ORIGINAL, [slower, REFERENCE], [between], LATENCY)
+    assert (verdict, winner.trial.name) == ("reference", "int8")
 
 
 def test_a_rejected_reference_gives_way_to_the_original() -> None:
     rejected = replace(REFERENCE, rejected="memory is 80% worse")
-    assert decide(ORIGINAL, rejected, [], LATENCY)[0] == "original"
+    assert decide(ORIGINAL, [rejected], [], LATENCY)[0] == "original"
 
 
 def test_an_original_that_breaks_a_limit_is_replaced_by_what_keeps_it() -> None:
     over = replace(ORIGINAL, rejected="latency 2 ms is over the limit of 1.9 ms")
-    verdict, winner = decide(over, None, [contender("c", rounds(1.99, noise=0.05))], LATENCY)
+    verdict, winner = decide(over, [], [contender("c", rounds(1.99, noise=0.05))], LATENCY)
     assert (verdict, winner.trial.name) == ("improved", "c")
 
 
@@ -85,7 +92,7 @@ def test_drift_that_hits_all_alike_cancels_out() -> None:
     drift = (1.0, 1.33, 1.77, 2.35, 3.13)
     slow = contender("original", tuple(2.0 * d for d in drift), "baseline")
     fast = contender("c", tuple(1.9 * d for d in drift))
-    assert decide(slow, None, [fast], LATENCY)[0] == "improved"
+    assert decide(slow, [], [fast], LATENCY)[0] == "improved"
 
 
 def test_more_comparisons_widen_the_interval() -> None:
@@ -100,7 +107,7 @@ def test_noise_alone_rarely_passes_for_an_improvement() -> None:
         reference = contender("r", rounds(1.0, 0.02, seed=1000 + seed), "reference")
         finalists = [contender(str(i), rounds(1.0, 0.02, seed=7919 * seed + i)) for i in range(3)]
         original = contender("o", rounds(2.0, 0.02, seed=50_000 + seed), "baseline")
-        wrong += decide(original, reference, finalists, LATENCY)[0] == "improved"
+        wrong += decide(original, [reference], finalists, LATENCY)[0] == "improved"
     assert wrong <= 400 * 0.05
 
 
@@ -108,8 +115,8 @@ def test_predictions_closer_than_their_error_are_a_tie() -> None:
     original = contender("original", (2.0,), "baseline", provenance="predicted")
     close = contender("c", (1.9,), provenance="predicted")
     far = contender("c", (1.5,), provenance="predicted")
-    assert decide(original, None, [close], LATENCY, predicted_error=0.1)[0] == "original"
-    assert decide(original, None, [far], LATENCY, predicted_error=0.1)[0] == "improved"
+    assert decide(original, [], [close], LATENCY, predicted_error=0.1)[0] == "original"
+    assert decide(original, [], [far], LATENCY, predicted_error=0.1)[0] == "improved"
 
 
 @pytest.mark.parametrize(("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))])
@@ -121,3 +128,14 @@ def test_what_got_worse_is_said(grown: float, worse: tuple[str, ...]) -> None:
 def test_the_objective_itself_is_no_regression() -> None:
     bigger = contender("c", rounds(1.0), size_bytes=2000)
     assert regressions(bigger, ORIGINAL, Objective("size")) == ()
+
+
+def test_a_p95_that_is_worse_by_noise_only_is_no_regression() -> None:
+    calm = replace(ORIGINAL.measurement, latencies_ms=(2.0,) * 700, process_p95_ms=(2.0, 3.0, 2.0, 3.0, 2.0))
+    noisy = replace(calm, latencies_ms=(2.2,) * 700, process_p95_ms=(3.0, 2.0, 3.1, 2.0, 2.2))
+    worse = replace(noisy, process_p95_ms=(2.2, 3.3, 2.2, 3.3, 2.2))
+    base = replace(ORIGINAL, measurement=calm)
+    assert regressions(replace(ORIGINAL, measurement=noisy), base, LATENCY) == ()
+    assert regressions(replace(ORIGINAL, measurement=worse), base, LATENCY) == (
+        "p95 is 10% worse than the original's",
+    )

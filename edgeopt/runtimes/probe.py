@@ -1,0 +1,96 @@
+"""Loads a model in a process of its own first: what makes the runtime abort must not take the study along.
+
+Run as a module it is the child: it reads one JSON request per line (`{"model", "options"}`), loads the model
+and answers `{"error": null}` or why it could not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edgeopt.core.errors import CandidateFailed, ModelError
+
+
+class Probe:
+    """A child that loads models; started when it is first needed, and again after a crash."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+
+    def check(self, model: Path, options: Mapping[str, object]) -> None:
+        """Load a model in the child.
+
+        Raises:
+            CandidateFailed: The runtime refuses it, or dies of it.
+        """
+        child = self._running()
+        assert child.stdin is not None  # noqa: S101 - both are pipes
+        assert child.stdout is not None  # noqa: S101
+        with contextlib.suppress(BrokenPipeError):  # a dead child answers with an empty line
+            child.stdin.write(json.dumps({"model": str(model), "options": dict(options)}) + "\n")
+            child.stdin.flush()
+        answer = child.stdout.readline()
+        if not answer:
+            self._child = None
+            code = child.wait()
+            raise CandidateFailed(f"the runtime crashes when it loads the model ({_death(code)})")
+        if (error := json.loads(answer)["error"]) is not None:
+            raise CandidateFailed(error)
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.close()
+            self._child.wait()
+        self._child = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._child is None or self._child.poll() is not None:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "edgeopt.runtimes.probe"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                # Ctrl-C is for the study to handle: the child ends when its stdin is closed.
+                start_new_session=True,
+            )  # fmt: skip
+        return self._child
+
+
+def _death(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def serve() -> None:
+    """Answer requests until stdin is closed."""
+    from edgeopt.runtimes.onnxruntime import Session
+
+    # Whatever the runtime prints must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        error = None
+        try:
+            Session(Path(request["model"]), request["options"])
+        except ModelError as refusal:
+            error = refusal.message
+        print(json.dumps({"error": error}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
