@@ -39,18 +39,21 @@ class Probe:
             child.stdin.flush()
         answer = child.stdout.readline()
         if not answer:
-            self._child = None
-            code = child.wait()
-            raise CandidateFailed(f"the runtime crashes when it loads the model ({_death(code)})")
+            raise CandidateFailed(f"the runtime crashes when it loads the model ({_death(self._end(child))})")
         if (error := json.loads(answer)["error"]) is not None:
             raise CandidateFailed(error)
 
     def close(self) -> None:
         """End the child."""
-        if self._child is not None and self._child.stdin is not None:
-            self._child.stdin.close()
-            self._child.wait()
+        if self._child is not None:
+            self._end(self._child)
+
+    def _end(self, child: subprocess.Popen[str]) -> int:
+        """Its exit code; it ends by itself when its stdin is closed."""
         self._child = None
+        with contextlib.suppress(BrokenPipeError), child:
+            pass
+        return child.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +64,9 @@ class Probe:
         self.close()
 
     def _running(self) -> subprocess.Popen[str]:
-        if self._child is None or self._child.poll() is not None:
+        if self._child is not None and self._child.poll() is not None:
+            self._end(self._child)
+        if self._child is None:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "edgeopt.runtimes.probe"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
