@@ -46,7 +46,7 @@ def run_final(job: Job) -> Final:
     job.observer.stage("final", 1 + len(others))
     accuracies = [_confirm(job, trial, comparisons) for trial in others]
     contenders = _measure_together(job, [original, *others])
-    first = replace(contenders[0], accuracy=_confirm(job, original, comparisons))
+    first = replace(contenders[0], accuracy=_own_accuracy(job, comparisons))
     job.confirm_score = first.accuracy.score if first.accuracy else None
     judged = [
         _judge(job, contender, first, accuracy, comparisons)
@@ -169,6 +169,13 @@ def _confirm(job: Job, trial: Trial, comparisons: int) -> Accuracy | None:
     if job.gate is None or trial.artifact is None:
         return None
     return job.gate.bound(job.evaluator.host_run(trial.artifact), comparisons)
+
+
+def _own_accuracy(job: Job, comparisons: int) -> Accuracy | None:
+    """The original's: it cannot differ from itself, so only the size of the data bounds its drop."""
+    if job.gate is None:
+        return None
+    return replace(job.gate.original("confirm"), bound=job.gate.least_bound(comparisons))
 
 
 def _verify(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -11,9 +11,21 @@ from numpy.typing import NDArray
 from edgeopt.boards.board import Feeds
 from edgeopt.core.artifact import Artifact
 from edgeopt.graph.equivalence import Run as RunBytes
+from edgeopt.graph.model import Model
+from edgeopt.graph.regions import regions
 from edgeopt.optimize.batch import Batch, Run
 from edgeopt.runtimes.onnxruntime import Session
 from edgeopt.runtimes.probe import Probe
+
+
+SMALL_FLOPS = 100e6
+"""Below this, threads wait for each other longer than they compute."""
+
+
+def host_options(model: Model) -> dict[str, object]:
+    """How a frozen model and its variants are run on this machine."""
+    flops = sum(region.flops for region in regions(model))
+    return {"threads": 1 if flops < SMALL_FLOPS else 0}
 
 
 class Host:
@@ -21,10 +33,11 @@ class Host:
 
     Attributes:
         batch: Samples come one at a time, the artifact may take more.
+        options: See `host_options`.
     """
 
-    def __init__(self, batch: Batch, probe: Probe) -> None:
-        self.batch, self._probe = batch, probe
+    def __init__(self, batch: Batch, probe: Probe, options: Mapping[str, object]) -> None:
+        self.batch, self.options, self._probe = batch, options, probe
         self._loadable: set[tuple[str, object]] = set()
 
     def run(self, artifact: Artifact) -> Run:
@@ -35,7 +48,7 @@ class Host:
             ModelError: The same.
         """
         level = artifact.session_options.get("graph_optimization_level", "all")
-        options = {"threads": 0, "graph_optimization_level": level}
+        options = {**self.options, "graph_optimization_level": level}
         if (artifact.sha256, level) not in self._loadable:
             self._probe.check(artifact.path, options)
             self._loadable.add((artifact.sha256, level))

@@ -24,6 +24,7 @@ from edgeopt.graph.calibration import Samples
 from edgeopt.graph.equivalence import random_feeds
 from edgeopt.graph.model import Model, freeze, load
 from edgeopt.optimize.batch import Batch, BatchedSamples, Run, with_shapes
+from edgeopt.optimize.host import host_options
 from edgeopt.options import DataOptions, OptimizeOptions
 from edgeopt.runtimes.onnxruntime import Session
 
@@ -141,7 +142,7 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
         fixed = _fixed(model.inputs, said)
         feeds = {**next(random_feeds(model.inputs, 1, options.seed)), **fixed}
         remark = UNVERIFIED if options.allow_unverified else NO_DATA
-        run = batch.run(Session(model.path, {"threads": 0}).run)
+        run = batch.run(Session(model.path, host_options(model)).run)
         return Inputs(model, feeds, batch, None, None, options.seed, (remark,), fixed, run, said.state)
     specs = with_shapes(loaded.inputs, said.shapes)
     searched = _open(said.search, specs, said)
@@ -150,7 +151,7 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
     )
     parts = split(searched, calibration, confirm, options.seed)
     model = freeze(loaded, batch.shapes(loaded.inputs, searched.shapes()))
-    run = batch.run(Session(model.path, {"threads": 0}).run)
+    run = batch.run(Session(model.path, host_options(model)).run)
     first = next(parts.calibration.samples())
     metric = resolve(said.metric, labels=searched.labels, outputs=run(first), base=said.base)
     gate = AccuracyGate(

@@ -26,7 +26,7 @@ from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, check_supported
 from edgeopt.graph.space import search_space
 from edgeopt.graph.workload import workload
-from edgeopt.optimize.host import Host, run_bytes
+from edgeopt.optimize.host import Host, host_options, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.options import OptimizeOptions
 from edgeopt.runtimes import onnxruntime
@@ -125,7 +125,14 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 fresh=options.fresh,
             ) as store,
         ):
-            evaluator = _evaluator(options, profile, inputs, board, builder, Host(inputs.batch, probe))
+            evaluator = _evaluator(
+                options,
+                profile,
+                inputs,
+                board,
+                builder,
+                Host(inputs.batch, probe, host_options(inputs.model)),
+            )
             yield Job(
                 options,
                 observer,
