@@ -17,7 +17,6 @@ from edgeopt.optimize.batch import Batch, Run
 from edgeopt.runtimes.onnxruntime import Session
 from edgeopt.runtimes.probe import Probe
 
-
 SMALL_FLOPS = 100e6
 """Below this, threads wait for each other longer than they compute."""
 

@@ -54,9 +54,7 @@ def classifier(
         weight("w1", 32, width, seed=seed), weight("b1", width, seed=seed),
         weight("w2", width, classes, seed=seed), weight("b2", classes, seed=seed),
     ]  # fmt: skip
-    return save(
-        path, nodes, [value("x", [batch, 32])], [value("y", [batch, classes])], weights, opset=opset
-    )
+    return save(path, nodes, [value("x", [batch, 32])], [value("y", [batch, classes])], weights, opset=opset)
 
 
 def samples(path: Path, n: int = 300, seed: int = 1, **more: Array) -> Path:

@@ -103,7 +103,11 @@ def test_a_model_that_is_none(edgeopt: Program, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [("net.pt", "torch.onnx.export"), ("net.h5", "keras"), ("net.tflite", "python -m tf2onnx.convert --tflite")],
+    [
+        ("net.pt", "torch.onnx.export"),
+        ("net.h5", "keras"),
+        ("net.tflite", "python -m tf2onnx.convert --tflite"),
+    ],
 )
 def test_a_model_of_another_framework_is_answered_with_its_export(
     edgeopt: Program, name: str, line: str
@@ -197,7 +201,9 @@ def test_what_is_said_of_device_and_board(
     checked(edgeopt, edgeopt("optimize", model.name, *arguments, "-o", "out", "--json"), code, words)
 
 
-def test_a_server_that_nobody_vouched_for(edgeopt: Program, model: Path, make_sshd: Callable[[str], Sshd]) -> None:
+def test_a_server_that_nobody_vouched_for(
+    edgeopt: Program, model: Path, make_sshd: Callable[[str], Sshd]
+) -> None:
     server = make_sshd("stranger")
     ran = refused(edgeopt, 4, "boards enroll", model.name, "--board", server.url)
     assert server.fingerprint in ran.err

@@ -71,15 +71,15 @@ def microsoft_operators(path: Path) -> dict[str, np.ndarray]:
 
 def no_batch_axis(path: Path) -> dict[str, np.ndarray]:
     nodes = [node("MatMul", ["x", "w"], ["a"]), node("Tanh", ["a"], ["b"]), node("MatMul", ["b", "v"], ["y"])]
-    made.save(
-        path, nodes, [value("x", [32])], [value("y", [4])], [weight("w", 32, 64), weight("v", 64, 4)]
-    )
+    made.save(path, nodes, [value("x", [32])], [value("y", [4])], [weight("w", 32, 64), weight("v", 64, 4)])
     return {"x": normal(60, 32)}
 
 
 def scalar_input(path: Path) -> dict[str, np.ndarray]:
     nodes = [node("MatMul", ["x", "w"], ["a"]), node("Mul", ["a", "gain"], ["y"])]
-    made.save(path, nodes, [value("x", [1, 32]), value("gain", [])], [value("y", [1, 4])], [weight("w", 32, 4)])
+    made.save(
+        path, nodes, [value("x", [1, 32]), value("gain", [])], [value("y", [1, 4])], [weight("w", 32, 4)]
+    )
     return {"x": normal(60, 32), "gain": normal(60)}
 
 

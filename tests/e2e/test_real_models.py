@@ -21,7 +21,7 @@ def package(name: str) -> Path:
 
 # What the model's configuration says: `beg_size` bytes from the start of the first block, stripped, and
 # `end_size` from the end of the last, padded with `padding_token`.
-MAGIKA_DATA = '''
+MAGIKA_DATA = """
 import json
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def files():
                  if path.is_file() and path.stat().st_size > 200]
         for path in found[:: max(1, len(found) // 24)][:24]:
             yield {{"bytes": features(path)}}, CONFIG["target_labels_space"].index(label)
-'''
+"""
 
 
 def test_magika(edgeopt: Program) -> None:

@@ -23,9 +23,7 @@ def ssh_config(home: Path, hosts: dict[str, Sshd], *, jump: str, board: str) -> 
 
 
 def test_over_ssh(edgeopt: Program, model: Path, data: Path, sshd: Sshd, home: Path) -> None:
-    ran = edgeopt.optimize(
-        model.name, "--data", data.name, "--threads", 1, "--board", sshd.url, *BUDGET
-    )
+    ran = edgeopt.optimize(model.name, "--data", data.name, "--threads", 1, "--board", sshd.url, *BUDGET)
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["board"].startswith(sshd.address)
