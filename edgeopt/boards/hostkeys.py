@@ -11,8 +11,6 @@ import binascii
 import fnmatch
 import hashlib
 import hmac
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from edgeopt.boards import places
 from edgeopt.boards.address import Address
 from edgeopt.core import plugins
 from edgeopt.core.errors import ConfigError, ConnectError
+from edgeopt.core.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +157,7 @@ def _write(name: str, key: HostKey) -> None:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     kept = [line for line in lines if not ((entry := parse_line(line)) and entry.names == (name,))]
     kept.append(f"{name} {key.kind} {base64.b64encode(key.blob).decode()}")
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as part:
-        part.write("\n".join(kept) + "\n")
-        part.flush()
-        os.fsync(part.fileno())
-    Path(part.name).replace(file)
+    write_atomically(file, ("\n".join(kept) + "\n").encode())
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -10,9 +10,7 @@ identity = "~/.ssh/board"               # optional
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 from edgeopt.boards import places
 from edgeopt.boards.address import Address
 from edgeopt.core.errors import ConfigError
+from edgeopt.core.files import write_atomically
 
 FILE_NAME = "boards.toml"
 RESERVED = ("local", "virtual", "predicted")
@@ -102,11 +101,8 @@ def add(board: NamedBoard, file: Path | None = None) -> Path:
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
     before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.is_file() else ""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as part:
-        part.write(before + "\n".join([f'[board."{board.name}"]', *lines]) + "\n")
-        part.flush()
-        os.fsync(part.fileno())
-    Path(part.name).replace(file)
+    entry = "\n".join([f'[board."{board.name}"]', *lines]) + "\n"
+    write_atomically(file, (before + entry).encode())
     return file
 
 

@@ -5,14 +5,13 @@ onnx writes its newest IR version by default, which runtimes on boards refuse.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import onnx
 import onnx_ir
 
 from edgeopt.core.errors import ModelError
+from edgeopt.core.files import write_atomically
 
 TAG_PREFIXES = ("edgeopt.", "pkg.onnxscript.rewriter.")
 """Metadata of ours: of no use to a runtime, and not to be found in older IR versions."""
@@ -81,19 +80,9 @@ def serialize(model: onnx_ir.Model, path: Path) -> None:
 
     Raises:
         ModelError: Larger than protobuf allows (2 GiB).
-        OSError: Disk full, permission; nothing is left behind.
+        EdgeoptError: Disk full, permission; nothing is left behind.
     """
-    content = to_bytes(model)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, to_bytes(model))
 
 
 def check_supported(model: onnx_ir.Model, max_opset: int, max_ir: int, runtime: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt import __version__
+from edgeopt.core.files import write_atomically
 from edgeopt.core.trial import Trial
 from edgeopt.report import figures, headline, strip
 from edgeopt.report.context import ReportContext
@@ -31,9 +32,7 @@ def write_report(
         trials: All of the study.
         context: What else is known of it.
     """
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_text(render(document, trials, context), encoding="utf-8")
-    scratch.replace(path)
+    write_atomically(path, render(document, trials, context).encode())
 
 
 def render(document: Mapping[str, Any], trials: Sequence[Trial], context: ReportContext) -> str:

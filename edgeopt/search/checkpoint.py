@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeopt.core.digest import value_digest
-from edgeopt.core.errors import EdgeoptError
+from edgeopt.core.files import cannot_write, written_atomically
 from edgeopt.core.trial import Trial
 from edgeopt.search.context import SearchContext
 
@@ -54,22 +52,16 @@ class Checkpoints:
             self._memory = {n: self._memory[n] for n in sorted(self._memory)[-KEPT:]}
             return
         path = _path(self._folder, number)
-        partial = path.with_suffix(".partial")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as stream:
+            with written_atomically(path) as stream:
                 torch.save(saved, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
             for old in sorted(self._numbers())[:-KEPT]:
                 _path(self._folder, old).unlink(missing_ok=True)
-        except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise EdgeoptError(
-                f"cannot write {path}: {error}", hint="free some space and repeat the command: it resumes"
-            ) from error
+        except RuntimeError as error:  # torch's own, for a disk that is full
+            raise cannot_write(path, OSError(str(error))) from error
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def _load(self, number: int) -> dict[str, Any] | None:
         if self._folder is None:

@@ -18,6 +18,7 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend
 
 from edgeopt.core.errors import EdgeoptError, StudyError
+from edgeopt.core.files import cannot_write
 
 Record = dict[str, Any]
 
@@ -82,7 +83,7 @@ class Journal(BaseJournalBackend):
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(self._path, before)
-            self._failure = full_disk(self._path, error)
+            self._failure = cannot_write(self._path, error)
             raise self._failure from error
         self._records += records
 
@@ -137,34 +138,6 @@ def remove_stale_locks(path: Path) -> None:
     """Delete what Optuna's own file lock leaves behind when its process is killed."""
     for stale in (*path.parent.glob(path.name + ".lock"), *path.parent.glob(path.name + ".lock*.rename")):
         stale.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file in one step.
-
-    Raises:
-        EdgeoptError: The disk is full or not writable; the old file is untouched.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise full_disk(path, error) from error
-
-
-def full_disk(path: Path, error: OSError) -> EdgeoptError:
-    """The error for a file that could not be written."""
-    return EdgeoptError(
-        f"cannot write {path}: {error.strerror or error}",
-        hint="free some space and repeat the command: it resumes, and nothing measured is lost",
-    )
 
 
 def _append(path: Path, data: bytes) -> None:

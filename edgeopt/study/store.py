@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import StudyError
+from edgeopt.core.files import cannot_write, write_atomically
 from edgeopt.core.objective import Objective
 from edgeopt.core.space import SearchSpace
 from edgeopt.core.trial import Kind, Trial
@@ -184,9 +185,11 @@ class StudyStore:
         if trial.number in self._done or trial.number >= len(self._study.get_trials(deepcopy=False)):
             raise StudyError(f"trial {trial.number} was told before, or never asked for")
         if trial.measurement and trial.measurement.latencies_ms:
-            from edgeopt.study.journal import write_atomically
-
             path = records.samples_path(self.folder / "samples", trial.number)
+            try:
+                path.parent.mkdir(exist_ok=True)
+            except OSError as error:
+                raise cannot_write(path, error) from error
             write_atomically(path, records.dump_samples(trial.measurement))
         self._finish(trial, records.to_json(trial, measurement_identity))
 

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir
 import pytest
 
-from edgeopt.core.errors import ModelError
+from edgeopt.core.errors import EdgeoptError, ModelError
 from edgeopt.graph.model import check_supported, load, serialize, to_bytes
 from edgeopt.graph.regions import regions, tag
 from edgeopt.graph.serialize import needed_ir_version
@@ -62,7 +62,7 @@ def test_a_file_is_written_wholly_or_not_at_all(tmp_path: Path) -> None:
     serialize(loaded.ir, folder / "best.onnx")
     assert [path.name for path in folder.iterdir()] == ["best.onnx"]
     (folder / "taken").mkdir()
-    with pytest.raises(OSError, match="taken"):
+    with pytest.raises(EdgeoptError, match="taken"):
         serialize(loaded.ir, folder / "taken")
     assert sorted(path.name for path in folder.iterdir()) == ["best.onnx", "taken"]
 
