@@ -1,4 +1,4 @@
-"""The JSON answers of the command line, checked as their contract says: every key, its type, null where unknown."""
+"""The JSON answers of the command line, as their contract says: each key, its type, null where unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is really full: a small tmpfs, or where mounting is not allowed a limit on every file's size."""
+"""A disk that is really full: a small tmpfs, or where nobody may mount one a limit on every file's size."""
 
 from __future__ import annotations
 

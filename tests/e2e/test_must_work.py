@@ -18,7 +18,7 @@ from tests.e2e.contract import check_result
 from tests.e2e.made import value, weight
 from tests.e2e.program import Program
 
-BUDGET = ("--budget", "1 trials", "--sampler", "random", "--threads", 1, "-o", "out")
+BUDGET = ("--budget", 0, "--threads", 1, "-o", "out")
 node = helper.make_node
 RNG = np.random.default_rng(5)
 
