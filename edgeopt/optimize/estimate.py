@@ -15,7 +15,7 @@ def estimate(job: Job) -> str:
     """The board time of references, search and final stage, in a sentence."""
     if job.board.provenance == "predicted":
         return f"{len(job.space.points)} decisions; predicting needs no board time"
-    screen, final = job.protocols["screen"], job.protocols["final"]
+    screen, final = job.screening, job.protocols["final"]
     recipes = len(references(job.space, job.board.facts.cores))
     first_s = _seconds(screen, 1) + recipes * _seconds(screen, 2)
     last_s = _seconds(final, 1 + MOST_REFERENCES + MOST_FINALISTS)

@@ -66,6 +66,13 @@ class Job:
     confirm_score: float | None = None
     stopping: Event = field(default_factory=Event)
 
+    @property
+    def screening(self) -> Protocol:
+        """How candidates are measured in the search: longer where a 95th percentile is asked for."""
+        objective = self.options.objective
+        needs_p95 = objective.name == "p95" or objective.limits.max_p95_ms is not None
+        return self.protocols["rank" if needs_p95 else "screen"]
+
     def give_up(self) -> None:
         """Stop waiting for the board: what it is doing now is of no use."""
         self.stopping.set()
@@ -190,6 +197,8 @@ def _check_flags(options: OptimizeOptions) -> None:
         raise ConfigError(
             f"unknown sampler {options.sampler!r}", hint=f"known: {', '.join(plugins.names('samplers'))}"
         )
+    if options.objective.name == "energy":
+        raise ConfigError("--objective energy needs a power meter, which this version cannot read yet")
     if options.objective.conditions != "bench":
         raise ConfigError(
             f"--conditions {options.objective.conditions} is not in this version", hint="use bench"

@@ -33,6 +33,12 @@ def run_baseline(job: Job) -> Trial:
     trial = _known(job, "baseline") or _measured(job, prepared, "baseline", "original")
     if trial.measurement is None:
         raise BoardError(f"the original model fails on {job.board.name}: {trial.reason}")
+    objective = job.options.objective
+    if objective.value(trial.measurement, prepared.artifact) is None:
+        raise BoardError(
+            f"{job.board.name} cannot tell {objective.name}: its figures are {job.board.provenance}",
+            hint="use --objective latency or size, or a board that measures",
+        )
     evaluator.control = prepared.artifact
     evaluator.control_p50_ms = trial.measurement.p50_ms
     return trial
@@ -114,7 +120,7 @@ def _evaluate(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) 
 
 
 def _on_board(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) -> Trial:
-    return patiently(job, lambda: job.evaluator.trial(number, prepared, job.protocols["screen"], kind, name))
+    return patiently(job, lambda: job.evaluator.trial(number, prepared, job.screening, kind, name))
 
 
 def _tell(job: Job, trial: Trial) -> None:
@@ -129,7 +135,7 @@ def _replay(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) ->
     """What was measured once is never measured again: other decisions may give the same bytes."""
     if prepared.artifact is None or prepared.infeasible is not None or prepared.failed is not None:
         return None
-    seen = job.store.seen(job.evaluator.identity(prepared.artifact, job.protocols["screen"]))
+    seen = job.store.seen(job.evaluator.identity(prepared.artifact, job.screening))
     if seen is None:
         return None
     return replace(
@@ -142,7 +148,7 @@ def _identity(job: Job, trial: Trial) -> str | None:
     """What was measured: what a later trial may replay."""
     if trial.artifact is None or trial.measurement is None:
         return None
-    return job.evaluator.identity(trial.artifact, job.protocols["screen"])
+    return job.evaluator.identity(trial.artifact, job.screening)
 
 
 def _profile(job: Job, name: str, trial: Trial) -> None:

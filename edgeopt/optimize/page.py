@@ -44,7 +44,7 @@ def context(job: Job, final: Final | None) -> ReportContext:
 def _protocol(job: Job) -> tuple[str, ...]:
     if job.board.provenance == "predicted":
         return ("Every latency is a roofline model's, fitted to published latencies; nothing was measured.",)
-    screen, final = job.protocols["screen"], job.protocols["final"]
+    screen, final = job.screening, job.protocols["final"]
     return (
         f"Screening: one fresh process, at least {screen.min_runs} runs and {screen.window_s:g} s, "
         f"in turns of {screen.slice_s:g} s with the original.",
