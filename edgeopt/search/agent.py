@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sb3_contrib import MaskablePPO
+from stable_baselines3.common.logger import Logger
 
 from edgeopt.search.env import SearchVecEnv
 from edgeopt.search.layout import Codes
@@ -43,6 +44,7 @@ class Agent:
             n_steps=rounds * points, batch_size=BATCH, n_epochs=4, gamma=1.0, gae_lambda=0.98,
             learning_rate=1e-3, ent_coef=0.01, vf_coef=0.5, clip_range=0.2,
         )  # fmt: skip
+        self.model.set_logger(Logger(None, []))  # its own would make a folder in /tmp for each proposal
         if weights is not None:
             self.model.policy.load_state_dict(weights)
 

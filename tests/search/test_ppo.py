@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 
 import numpy as np
 import pytest
@@ -165,3 +166,11 @@ def test_a_folder_that_cannot_be_written_is_a_host_error(tmp_path):
     checkpoints = Checkpoints(truth.context([], folder=tmp_path))
     with pytest.raises(EdgeoptError, match="cannot write"):
         checkpoints.save(1, [], {"w": torch.ones(1)})
+
+
+def test_a_proposal_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    history = []
+    ppo.Ppo(MixedTruth(1).context(history)).propose(0, [])
+    assert list((tmp_path / "tmp").iterdir()) == []
