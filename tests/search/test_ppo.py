@@ -173,4 +173,6 @@ def test_a_proposal_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     history = []
     ppo.Ppo(MixedTruth(1).context(history)).propose(0, [])
-    assert list((tmp_path / "tmp").iterdir()) == []
+    # torch keeps one folder per user there, made when it is imported; a logger would make one per proposal.
+    left = [path.name for path in (tmp_path / "tmp").iterdir() if not path.name.startswith("torchinductor")]
+    assert left == []
