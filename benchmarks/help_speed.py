@@ -28,9 +28,8 @@ def main() -> None:
         [sys.executable, "-c", "import sys, edgeopt.cli.app; print(*sys.modules)"],
         check=True, capture_output=True, text=True,
     ).stdout.split()  # fmt: skip
-    print(
-        f"edgeopt --help: median {statistics.median(times):.2f} s of {RUNS} (min {times[0]:.2f}, max {times[-1]:.2f})"
-    )
+    spread = f"min {times[0]:.2f}, max {times[-1]:.2f}"
+    print(f"edgeopt --help: median {statistics.median(times):.2f} s of {RUNS} ({spread})")
     print(f"python itself:  median {bare:.2f} s")
     print(f"heavy imports:  {', '.join(name for name in HEAVY if name in loaded) or 'none'}")
 

@@ -68,7 +68,7 @@ def test_magika(edgeopt: Program) -> None:
     check_result(ran.document)
     assert ran.document["baseline"]["accuracy"] > 0.85  # the features are prepared as the model wants them
     assert ran.document["accuracy"]["basis"] == "labels"
-    assert ran.document["accuracy"]["n"] > 50
+    assert ran.document["accuracy"]["n"] >= 40
     assert ran.document["accuracy"]["drop"] <= 0.03
     assert ran.document["failed"] == 0, ran.err
 
@@ -115,7 +115,8 @@ def test_silero_vad_as_a_stream(edgeopt: Program) -> None:
     model = package("silero_vad") / "data" / "silero_vad_16k_op15.onnx"
     (edgeopt.folder / "edgeopt.toml").write_text(
         f"[model]\npath = {json.dumps(str(model))}\nstate = {{ stateN = 'state' }}\n"
-        "fixed = { sr = 16000 }\nshape = { state = [2, 1, 128] }\n[data]\npath = 'stream.npz'\nmetric = 'cosine'\nmax_drop = '20%'\n"
+        "fixed = { sr = 16000 }\nshape = { state = [2, 1, 128] }\n"
+        "[data]\npath = 'stream.npz'\nmetric = 'cosine'\nmax_drop = '20%'\n"
         "[search]\nbudget = '1 trials'\nthreads = 1\noutput = 'out'\n"
     )
     ran = edgeopt.optimize("--sampler", "random")
