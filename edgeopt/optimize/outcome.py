@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.digest import file_digest
 from edgeopt.core.files import write_atomically
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
@@ -16,7 +18,7 @@ from edgeopt.optimize import page
 from edgeopt.optimize.final import Final
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.verdict import ratio
-from edgeopt.report.context import FILE_NAME, Evidence, ReportContext, read_evidence
+from edgeopt.report.context import FILE_NAME, WINNER, Evidence, ReportContext, read_evidence
 from edgeopt.report.document import trial_document
 from edgeopt.report.html import write_report
 
@@ -58,18 +60,35 @@ def finished(job: Job, final: Final, wall_s: float) -> OptimizeResult:
 def earlier(job: Job) -> OptimizeResult | None:
     """The answer of an earlier run, if it ended with the very trials that there are now."""
     note = job.store.notes.get("finished")
-    if not note or note["trials"] != len(job.store.trials) or not (job.options.output / FILE_NAME).is_file():
+    return _confirmed(job, note["exit_code"]) if note and note["trials"] == len(job.store.trials) else None
+
+
+def _confirmed(job: Job, exit_code: int) -> OptimizeResult | None:
+    """The answer of the last final stage, if its files are still what and where it says."""
+    if not (job.options.output / FILE_NAME).is_file():
         return None
     document = read_evidence(job.options.output).document
-    return OptimizeResult({k: v for k, v in document.items() if k != SPLIT}, int(note["exit_code"]))
+    best, wanted = Path(document["artifact"]), document["best"]["sha256"]
+    if best.parent != job.options.output or not best.is_file() or file_digest(best) != wanted:
+        return None
+    kept_only_there = (SPLIT, *WINNER)
+    return OptimizeResult({k: v for k, v in document.items() if k not in kept_only_there}, exit_code)
 
 
 def interrupted(job: Job, wall_s: float, exit_code: int) -> OptimizeResult | None:
-    """The best so far, by its screening only; None where nothing has been measured yet."""
+    """The best so far; None where nothing has been measured yet.
+
+    The answer of an earlier final stage stands: a screening does not replace what was confirmed.
+    """
+    if job.store.notes.get("finished") and (result := _confirmed(job, exit_code)):
+        return result
     best = job.store.best(job.options.objective) or next(
-        (trial for trial in job.store.trials if trial.kind == "baseline"), None
+        (trial for trial in job.store.trials if trial.kind == "baseline" and trial.measurement), None
     )
-    if best is None or best.artifact is None:
+    if best is None:
+        return None
+    best = job.evaluator.present(best)
+    if best.artifact is None:
         return None
     document = _document(job, best, {}, None, wall_s)
     kinds = {"baseline": "original", "reference": "reference", "candidate": "improved"}
@@ -93,8 +112,10 @@ def _document(
     trials = job.store.trials
 
     def show(trial: Trial) -> dict[str, Any]:
-        measurement = final.get(trial.number) or _at(trial.measurement, job, control_now_ms)
-        return trial_document(trial, job.space.default(), measurement=measurement)
+        confirmed = final.get(trial.number)
+        measurement = confirmed or _at(trial.measurement, job, control_now_ms)
+        shown = trial_document(trial, job.space.default(), measurement=measurement)
+        return shown | {"drift_corrected": confirmed is None and measurement is not trial.measurement}
 
     measured = [t for t in trials if t.measurement is not None and t.replay_of is None]
     return {

@@ -82,6 +82,10 @@ def thin(latencies_ms: Sequence[float], kept: int = KEPT_SAMPLES) -> tuple[float
     return tuple(float(f"{value:.5g}") for value in ordered)
 
 
+WINNER = ("decisions", "session_options")
+"""Of the best trial, repeated at the top of `best.json`: what a program that builds or runs it looks for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What `best.json` holds: the result and the context it is to be read in."""
@@ -92,7 +96,7 @@ class Evidence:
     def to_json(self) -> str:
         """The text of `best.json`: the result document, the winner's decisions, and `context`."""
         best = self.document.get("best") or {}
-        winner = {"decisions": best.get("decisions"), "session_options": best.get("session_options")}
+        winner = {name: best.get(name) for name in WINNER}
         return json.dumps(winner | self.document | {"context": self.context.to_json()}, indent=1) + "\n"
 
 

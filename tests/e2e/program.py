@@ -55,7 +55,11 @@ class Running:
     """A command at work; its output goes to files, so that nothing blocks and nothing is lost."""
 
     def __init__(
-        self, arguments: tuple[object, ...], folder: Path, preexec: Callable[[], None] | None = None
+        self,
+        arguments: tuple[object, ...],
+        folder: Path,
+        preexec: Callable[[], None] | None = None,
+        home: Path | None = None,
     ) -> None:
         number = len(list(folder.glob(".ran-*.err")))
         self._out, self._err = folder / f".ran-{number}.out", folder / f".ran-{number}.err"
@@ -64,6 +68,7 @@ class Running:
                 [*COMMAND, *map(str, arguments)],
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True, preexec_fn=preexec,
+                env=os.environ | ({"HOME": str(home), "EDGEOPT_HOME": str(home / "edgeopt")} if home else {}),
             )  # fmt: skip
 
     @property
@@ -105,10 +110,10 @@ class Running:
 
 
 class Program:
-    """`edgeopt` in one working folder."""
+    """`edgeopt` in one working folder; `home` if it is not that of the environment."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, home: Path | None = None) -> None:
+        self.folder, self._home = folder, home
         self.device = folder / "tiny.toml"
         self.device.write_text(TINY_DEVICE)
 
@@ -116,7 +121,7 @@ class Program:
         return self.start(*arguments).wait()
 
     def start(self, *arguments: object, preexec: Callable[[], None] | None = None) -> Running:
-        return Running(arguments, self.folder, preexec)
+        return Running(arguments, self.folder, preexec, self._home)
 
     def optimize(self, *arguments: object) -> Ran:
         """With tiny windows, on this machine unless told otherwise, answering in JSON."""

@@ -45,11 +45,10 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def test_a_full_disk_is_said_and_once_there_is_space_the_study_goes_on(
-    edgeopt: Program, model: Path, data: Path, disk: SmallDisk, home: Path
+    edgeopt: Program, model: Path, disk: SmallDisk, home: Path
 ) -> None:
     command = edgeopt.optimizing(
-        model.name, "--data", data.name, "--threads", 1, "--sampler", "random",
-        "--budget", "1 trials", "-o", disk.folder / "out",
+        model.name, "--sampler", "random", "--threads", 1, "--budget", "1 trials", "-o", disk.folder / "out"
     )  # fmt: skip
     ran = edgeopt.start(*command, preexec=disk.preexec).wait()
     assert ran.code == 1, ran.err

@@ -5,19 +5,32 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pytest
 
 from tests.e2e import made
 from tests.e2e.contract import check_error, check_result
 from tests.e2e.program import Program, all_ended
-
-BUDGET = ("--budget", "2 trials", "-o", "out")
 
 
 def marks(folder: Path) -> dict[str, tuple[int, bytes]]:
     """What was measured: the latencies of every trial, and when they were written."""
     files = sorted((folder / "samples").glob("*.npy"))
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def others_are_refused(edgeopt: Program) -> None:
+    """`out` holds a study of `net.onnx` and `data.npz`."""
+    made.classifier(edgeopt.folder / "other.onnx", seed=7)
+    made.samples(edgeopt.folder / "other.npz", seed=7)
+    for difference, model, *arguments in (
+        ("model", "other.onnx", "--data", "data.npz"),
+        ("data", "net.onnx", "--data", "other.npz"),
+        ("seed", "net.onnx", "--data", "data.npz", "--seed", 1),
+    ):
+        ran = edgeopt.optimize(model, *arguments, "--budget", 0, "-o", "out")
+        assert ran.code == 2, (difference, ran.err)
+        check_error(ran.document)
+        assert f"{difference} was " in ran.document["error"]["message"]
+        assert "--fresh" in ran.document["error"]["hint"]
 
 
 def test_a_search_with_data_and_what_repeating_it_does(
@@ -67,10 +80,23 @@ def test_a_search_with_data_and_what_repeating_it_does(
     assert set(more.told).isdisjoint(first.told)
     after = marks(out)
     assert {name: after[name] for name in before} == before
+    others_are_refused(edgeopt)
+    assert marks(out) == after
 
 
 def test_without_data_only_exact_changes_are_made(edgeopt: Program, model: Path) -> None:
-    ran = edgeopt.optimize(model.name, "--sampler", "random", *BUDGET)
+    command = (model.name, "--sampler", "random", "-o", "out")
+    ran = edgeopt.optimize(*command, "--budget", 0)
+    assert ran.code == 0, ran.err
+    check_result(ran.document)
+    assert ran.document["trials"] == 1 + len(ran.document["references"])  # and the final stage, no more
+    assert ran.document["best"]["stage"] == "final"
+    assert ran.document["verdict"] in ("original", "reference")
+    if ran.document["verdict"] == "original":
+        assert (edgeopt.folder / "out" / "best.onnx").read_bytes() == model.read_bytes()
+    assert any("--data" in line for line in ran.err.splitlines()[:2]), ran.err
+
+    ran = edgeopt.optimize(*command, "--budget", "2 trials")
     assert ran.code == 0, ran.err
     check_result(ran.document)
     shown = [ran.document["best"], *ran.document["references"], *ran.document["pareto"]]
@@ -79,52 +105,16 @@ def test_without_data_only_exact_changes_are_made(edgeopt: Program, model: Path)
     assert ran.document["accuracy"] == {
         "status": "unverified", "basis": "none", "verified_on": None, "n": 0, "drop": None, "bound": None,
     }  # fmt: skip
-    first = ran.err.splitlines()[:2]
-    assert any("--data" in line for line in first), first
 
 
-def test_budget_0_is_references_and_final_stage(edgeopt: Program, model: Path) -> None:
-    ran = edgeopt.optimize(model.name, "--budget", 0, "-o", "out")
+def test_fresh_starts_anew_and_keeps_the_old_study(edgeopt: Program, model: Path) -> None:
+    command = ("--threads", 1, "--budget", 0, "-o", "out")
+    ran = edgeopt.optimize(model.name, *command)
     assert ran.code == 0, ran.err
-    check_result(ran.document)
-    assert ran.document["trials"] == 1 + len(ran.document["references"])
-    assert ran.document["best"]["stage"] == "final"
-    assert ran.document["verdict"] in ("original", "reference")
-    if ran.document["verdict"] == "original":
-        assert (edgeopt.folder / "out" / "best.onnx").read_bytes() == model.read_bytes()
-
-
-@pytest.fixture
-def studied(edgeopt: Program, model: Path, data: Path) -> Path:
-    """A finished study in `out`, of `net.onnx` and `data.npz`."""
-    ran = edgeopt.optimize(model.name, "--data", data.name, "--threads", 1, "--budget", 0, "-o", "out")
-    assert ran.code == 0, ran.err
-    return edgeopt.folder / "out"
-
-
-def test_a_study_of_something_else_is_refused_until_fresh(
-    edgeopt: Program, studied: Path, model: Path, data: Path
-) -> None:
-    before = marks(studied)
     made.classifier(edgeopt.folder / "other.onnx", seed=7)
-    made.samples(edgeopt.folder / "other.npz", seed=7)
-    same = (model.name, "--data", data.name, "--threads", 1)
-    for difference, arguments in (
-        ("model", ("other.onnx", *same[1:])),
-        ("data", (model.name, "--data", "other.npz", "--threads", 1)),
-        ("seed", (*same, "--seed", 1)),
-        ("threads", same[:-2]),
-    ):
-        ran = edgeopt.optimize(*arguments, "--budget", 0, "-o", "out")
-        assert ran.code == 2, (difference, ran.err)
-        check_error(ran.document)
-        assert f"{difference} was " in ran.document["error"]["message"]
-        assert "--fresh" in ran.document["error"]["hint"]
-    assert marks(studied) == before
-
-    ran = edgeopt.optimize("other.onnx", "--threads", 1, "--budget", 0, "-o", "out", "--fresh")
+    ran = edgeopt.optimize("other.onnx", *command, "--fresh")
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert 0 in ran.told
     assert ran.document["model"] == str(edgeopt.folder / "other.onnx")
-    assert (studied / "previous" / "study.log").is_file()
+    assert (edgeopt.folder / "out" / "previous" / "study.log").is_file()

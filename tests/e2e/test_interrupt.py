@@ -33,6 +33,21 @@ def test_ctrl_c_leaves_the_best_so_far(edgeopt: Program, model: Path, home: Path
     assert again.document["best"]["stage"] == "final"
 
 
+def test_ctrl_c_keeps_the_answer_of_an_earlier_final_stage(edgeopt: Program, model: Path) -> None:
+    command = (model.name, "--threads", 1, "--sampler", "random", "-o", "out")
+    before = edgeopt.optimize(*command, "--budget", 0)
+    assert before.code == 0, before.err
+    running = edgeopt.start(*edgeopt.optimizing(*command, "--budget", "3 trials"))
+    assert running.reaches("references ("), running.err
+    ran = running.interrupt()
+    assert ran.code == 130, ran.err
+    if not ran.told:  # else a trial was done before the signal came, and a new final stage is due
+        assert ran.document == before.document
+    again = edgeopt.optimize(*command, "--budget", 0)
+    assert again.code == 0, again.err
+    assert again.document["best"]["stage"] == "final"
+
+
 def test_ctrl_c_before_anything_was_measured(edgeopt: Program, model: Path, home: Path) -> None:
     running = edgeopt.start(*edgeopt.optimizing(model.name, "--budget", 0, "-o", "out"))
     assert running.reaches("board local"), running.err
