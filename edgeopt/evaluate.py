@@ -87,6 +87,12 @@ class Evaluator:
         violation = self.objective.accuracy_violation(accuracy, self.original_score)
         return replace(prepared, accuracy=accuracy, infeasible=violation)
 
+    def present(self, trial: Trial) -> Trial:
+        """The trial with its artifact's file in place: built again where somebody has cleaned up."""
+        if trial.artifact is None or trial.artifact.path.is_file():
+            return trial
+        return replace(trial, artifact=self.builder.build(trial.candidate))
+
     def identity(self, artifact: Artifact, protocol: Protocol) -> str:
         """What a measurement is of: what was measured once is never measured again."""
         version = self.board.facts.runtimes.get(artifact.runtime)

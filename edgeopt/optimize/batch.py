@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeopt.boards.board import Feeds
 from edgeopt.core.digest import value_digest
+from edgeopt.core.errors import ConfigError
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.split import Part
 from edgeopt.data.streams import stream
@@ -32,11 +33,21 @@ class Batch:
     def shapes(
         self, inputs: Sequence[TensorSpec], known: Mapping[str, tuple[int, ...]]
     ) -> dict[str, tuple[int, ...]]:
-        """The shapes to freeze at: `known` ones of a single sample, widened to the batch."""
+        """The shapes to freeze at: `known` ones of a single sample, widened to the batch.
+
+        Raises:
+            ConfigError: No input can be widened.
+        """
         if self.size == 1:
             return dict(known)
         shapes = {spec.name: spec.shape for spec in inputs if spec.is_static} | dict(known)
-        return {name: self._widened(shape) for name, shape in shapes.items()}  # type: ignore[arg-type]
+        widened = {name: self._widened(shape) for name, shape in shapes.items()}  # type: ignore[arg-type]
+        if widened == shapes:
+            raise ConfigError(
+                f"--batch {self.size}: no input has one sample on axis {self.axis}",
+                hint="[model] batch_axis says which axis counts samples",
+            )
+        return widened
 
     def fill(self, feeds: Feeds) -> dict[str, Array]:
         """One sample as a whole batch."""

@@ -54,4 +54,5 @@ class BudgetClock:
             left_s = max(0.0, self.budget.seconds - self.elapsed_s)
             return f"{left_s / 60:.0f} min", 1 - left_s / self.budget.seconds
         wanted, measured = self.budget.trials or 0, sum(map(is_measured, trials))
-        return f"{max(0, wanted - measured)} trials", measured / wanted if wanted else 1.0
+        left = max(0, wanted - measured)
+        return f"{left} trial{'' if left == 1 else 's'}", measured / wanted if wanted else 1.0

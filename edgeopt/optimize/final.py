@@ -40,8 +40,9 @@ def run_final(job: Job) -> Final:
         BoardError: The board is gone, or cannot be measured.
         CandidateFailed: The original itself fails in the final stage.
     """
-    original, references, finalists = select(job)
-    others = [*references, *finalists]
+    selected = select(job)
+    original, references, finalists = job.evaluator.present(selected[0]), selected[1], selected[2]
+    others = [job.evaluator.present(trial) for trial in (*references, *finalists)]
     comparisons = max(1, len(others))
     job.observer.stage("final", 1 + len(others))
     accuracies = [_confirm(job, trial, comparisons) for trial in others]
@@ -52,7 +53,7 @@ def run_final(job: Job) -> Final:
         _judge(job, contender, first, accuracy, comparisons)
         for contender, accuracy in zip(contenders[1:], accuracies, strict=True)
     ]
-    first = replace(first, rejected=job.options.objective.limit_violation(first.measurement))
+    first = replace(first, rejected=_over_a_limit(job, first))
     return _verified(job, first, judged, len(references), comparisons)
 
 
@@ -143,10 +144,15 @@ def _judge(
         contender.rejected
         or objective.accuracy_violation(accuracy, original_score)
         or _unproven(job, accuracy, original_score, comparisons)
-        or objective.limit_violation(contender.measurement)
+        or _over_a_limit(job, contender)
         or ("; ".join(worse) if worse else None)
     )
     return replace(contender, accuracy=accuracy, rejected=rejected, worse=worse)
+
+
+def _over_a_limit(job: Job, contender: Contender) -> str | None:
+    objective = job.options.objective
+    return objective.size_violation(contender.artifact) or objective.limit_violation(contender.measurement)
 
 
 def _unproven(

@@ -84,10 +84,10 @@ class Inputs:
 
     @property
     def digest(self) -> str:
-        """Of the data and its split."""
-        if self.parts is None:
-            return "none"
-        return value_digest(*(part.digest for part in self._named_parts().values()))
+        """Of the data and its split, of the fixed inputs and the states."""
+        parts = [part.digest for part in self._named_parts().values()] if self.parts else []
+        fixed = {name: value.tolist() for name, value in self.fixed.items()}
+        return value_digest(parts, fixed, dict(self.state), self.batch.axis)
 
     @property
     def metric_name(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from edgeopt.boards import connect, profiles
 from edgeopt.boards.board import Board
 from edgeopt.boards.inventory import Inventory
 from edgeopt.core import plugins
+from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, EdgeoptError, ModelError
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.profile import DeviceProfile
@@ -107,7 +109,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         _make_folder(options.output)
         ranges = _ranges(options, inputs, observer)
         space = search_space(inputs.model, lossy=ranges is not None, cores=board.facts.cores)
-        space = _fixed_threads(space, options.threads)
+        space = _fixed_threads(space, options.threads, board)
         context = SearchContext(
             space=space,
             objective=options.objective,
@@ -199,6 +201,10 @@ def _check_flags(options: OptimizeOptions) -> None:
         )
     if options.objective.name == "energy":
         raise ConfigError("--objective energy needs a power meter, which this version cannot read yet")
+    if options.allow_modelled_energy:
+        raise ConfigError("--allow-modelled-energy: this version models no energy yet")
+    if options.model.resolve() == (options.output / "best.onnx").resolve():
+        raise ConfigError(f"the result would overwrite the model {options.model}", hint="choose another -o")
     if options.objective.conditions != "bench":
         raise ConfigError(
             f"--conditions {options.objective.conditions} is not in this version", hint="use bench"
@@ -228,10 +234,16 @@ def _check_runtime(model: Model, max_opset: int, max_ir: int, board: Board) -> N
         raise BoardError(error.message, error.hint) from error
 
 
-def _fixed_threads(space: SearchSpace, threads: int | None) -> SearchSpace:
-    """The space with the number of threads decided by the user."""
+def _fixed_threads(space: SearchSpace, threads: int | None, board: Board) -> SearchSpace:
+    """The space with the number of threads decided by the user.
+
+    Raises:
+        ConfigError: More than the board has cores.
+    """
     if threads is None:
         return space
+    if threads > board.facts.cores:
+        raise ConfigError(f"--threads {threads}: {board.name} has {board.facts.cores} cores")
     said = str(threads)
     points = tuple(
         DecisionPoint(p.site, (said,), said) if p.site == "runtime:threads" else p for p in space.points
@@ -258,7 +270,7 @@ def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[st
         "model": inputs.model.digest,
         "shapes": ", ".join(map(str, inputs.model.inputs)),
         "data": inputs.digest,
-        "metric": inputs.metric_name or "none",
+        "metric": _metric_identity(inputs.metric_name),
         "device": board.device,
         "board": board.name,
         "board state": board.facts.epoch,
@@ -268,6 +280,13 @@ def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[st
         "sampler": options.sampler,
         **goal,
     }
+
+
+def _metric_identity(name: str | None) -> str:
+    """The metric's name, and the content of the file where it is the user's own function."""
+    module = sys.modules.get((name or "").partition(":")[0])
+    source = getattr(module, "__file__", None)
+    return f"{name} {file_digest(Path(source))}" if source else name or "none"
 
 
 def _pairwise_error(profile: DeviceProfile, board: Board) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.errors import BoardError, CandidateFailed, ModelError
+from edgeopt.core.measurement import Measurement
 from edgeopt.core.trial import Kind, Trial
 from edgeopt.evaluate import Prepared
 from edgeopt.graph.attribution import attribute
@@ -33,15 +35,28 @@ def run_baseline(job: Job) -> Trial:
     trial = _known(job, "baseline") or _measured(job, prepared, "baseline", "original")
     if trial.measurement is None:
         raise BoardError(f"the original model fails on {job.board.name}: {trial.reason}")
-    objective = job.options.objective
-    if objective.value(trial.measurement, prepared.artifact) is None:
-        raise BoardError(
-            f"{job.board.name} cannot tell {objective.name}: its figures are {job.board.provenance}",
-            hint="use --objective latency or size, or a board that measures",
-        )
+    _check_tellable(job, trial.measurement, prepared.artifact)
     evaluator.control = prepared.artifact
     evaluator.control_p50_ms = trial.measurement.p50_ms
     return trial
+
+
+def _check_tellable(job: Job, measurement: Measurement, artifact: Artifact) -> None:
+    """Refuse an objective or a limit on a figure that this board does not give."""
+    objective = job.options.objective
+    power_w = measurement.power_w.value if measurement.power_w else None
+    asked: list[tuple[str, float | None, float | None]] = [
+        (f"--objective {objective.name}", 0.0, objective.value(measurement, artifact)),
+        ("--max-p95", objective.limits.max_p95_ms, measurement.p95_ms),
+        ("--max-memory", objective.limits.max_memory_bytes, measurement.peak_rss_bytes),
+        ("--max-power", objective.limits.max_power_w, power_w),
+    ]
+    for flag, wanted, figure in asked:
+        if wanted is not None and figure is None:
+            raise BoardError(
+                f"{flag}: {job.board.name} cannot tell that, its figures are {job.board.provenance}",
+                hint="ask for latency or size, or use a board that measures it",
+            )
 
 
 def run_references(job: Job) -> None:
@@ -140,7 +155,7 @@ def _replay(job: Job, number: int, prepared: Prepared, kind: Kind, name: str) ->
         return None
     return replace(
         seen, number=number, candidate=prepared.candidate, kind=kind,
-        name=name or f"candidate-{number}", replay_of=seen.number,
+        name=name or f"candidate-{number}", replay_of=seen.number, artifact=prepared.artifact,
     )  # fmt: skip
 
 

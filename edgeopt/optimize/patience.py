@@ -33,6 +33,13 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
 
     wait_s = job.options.board.wait_s
 
+    def timed() -> Result:
+        started = time.monotonic()
+        try:
+            return ask()
+        finally:
+            job.device_seconds += time.monotonic() - started
+
     def say(state: RetryCallState) -> None:
         left_s = max(0.0, wait_s - (state.seconds_since_start or 0.0))
         line = f"{job.board.name} is unreachable; trying for {left_s:.0f} s more"
@@ -48,8 +55,4 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
         before_sleep=say,
         reraise=True,
     )
-    started = time.monotonic()
-    try:
-        return attempts(ask)
-    finally:
-        job.device_seconds += time.monotonic() - started
+    return attempts(timed)
