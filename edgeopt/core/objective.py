@@ -100,7 +100,7 @@ class Objective:
         # A score is a ratio of whole samples: forgive the rounding of the subtraction, nothing more.
         if accuracy.drop <= allowed + 1e-9:
             return None
-        return f"accuracy drops by {accuracy.drop:.4f}, {allowed:.4f} is allowed (n = {accuracy.n})"
+        return f"accuracy drops by {accuracy.drop:.3g}, {allowed:.3g} is allowed (n = {accuracy.n})"
 
     def size_violation(self, artifact: Artifact) -> str | None:
         """Why the file is too large: known before any board time is spent."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeopt.core.errors import DataError
+from edgeopt.core.errors import ConfigError, DataError
 from edgeopt.core.objective import MaxDrop
 from edgeopt.core.trial import Accuracy
 from edgeopt.data.bounds import (
@@ -22,7 +22,7 @@ from edgeopt.data.fit import Array
 from edgeopt.data.metric import Metric, PerSample, Whole, evaluated
 from edgeopt.data.outputs import join
 from edgeopt.data.scoring import ROUNDING, Scorer
-from edgeopt.data.split import Parts
+from edgeopt.data.split import Part, Parts
 from edgeopt.data.streams import Run
 
 PartName = Literal["search", "confirm"]
@@ -43,6 +43,9 @@ class AccuracyGate:
         output_names: Of the model, in order; only needed with `state`.
         max_drop: What may be lost.
         seed: Of the bootstrap.
+
+    Raises:
+        DataError: The labels of a part cannot be scored by the metric; names the part.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class AccuracyGate:
             "search": Scorer(parts.search, *shared, compares=False),
             "confirm": Scorer(parts.confirm, *shared, compares=True),
         }
+        for name, scorer in self._scorers.items():
+            _check_labels(name, scorer.part, metric)
         self._counts: dict[Accuracy, tuple[int, int, float]] = {}
 
     def original(self, part: PartName) -> Accuracy:
@@ -70,9 +75,17 @@ class AccuracyGate:
 
         Raises:
             DataError: The metric raised, or its result is not finite.
+            ConfigError: The score is 0, of which `--max-drop` is a percentage: no loss at all would pass.
         """
         scorer = self._scorers[part]
-        return self._accuracy(part, scorer.original.score, 0.0, len(scorer.part))
+        score = scorer.original.score
+        if score == 0 and self.max_drop.relative and self.max_drop.value > 0:
+            raise ConfigError(
+                f"the original scores 0 by {self.metric.name} on the data to {part}, and --max-drop "
+                f"{self.max_drop.value * 100:g}% of 0 is no drop at all",
+                hint="say how much may be lost in absolute terms: --max-drop 0.01",
+            )
+        return self._accuracy(part, score, 0.0, len(scorer.part))
 
     def score(self, run: Run, part: PartName = "search", *, full: bool = False) -> Accuracy:
         """A candidate's score, and its drop on the same samples.
@@ -206,3 +219,10 @@ class AccuracyGate:
         self, part: PartName, score: float, drop: float, n: int, bound: float | None = None
     ) -> Accuracy:
         return Accuracy(score, drop, bound, n, self.metric.basis, part)
+
+
+def _check_labels(name: PartName, part: Part, metric: Metric) -> None:
+    try:
+        metric.check_labels(part.labels)
+    except DataError as error:
+        raise DataError(f"the data to {name} ({part.dataset.name}): {error.message}", error.hint) from error

@@ -167,7 +167,9 @@ class StreamedDataset:
             if values is None:
                 continue
             if values.ndim == 0 or len(values) != len(self):
-                raise DataError(f"{self.name}: {len(self)} samples, but {name} of shape {list(values.shape)}")
+                raise DataError(
+                    f"{self.name}: {counted(len(self), 'sample')}, but {name} of shape {list(values.shape)}"
+                )
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise DataError(f"{self.name}: {name} contain NaN or infinity")
         if self.groups is not None and self.groups.ndim != 1:
@@ -203,3 +205,8 @@ class StreamedDataset:
 def _raw(value: Array) -> memoryview:
     """The bytes of an array, not copied."""
     return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 sample`, `2 samples`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

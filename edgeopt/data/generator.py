@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeopt.core.errors import DataError
 from edgeopt.core.tensor import TensorSpec
-from edgeopt.data.dataset import Feeds
+from edgeopt.data.dataset import Feeds, counted
 from edgeopt.data.fit import Array, fit
 
 
@@ -53,7 +53,9 @@ class Generator:
                     yield self._fitted(number, values)
                     break
             else:
-                raise DataError(f"{self.name} yielded {self._length} samples before, now it ends sooner")
+                raise DataError(
+                    f"{self.name} yielded {counted(self._length, 'sample')} before, now it ends sooner"
+                )
 
     def column(self, name: str, indices: Array) -> Array | None:  # noqa: ARG002 - it stores no arrays
         return None
@@ -72,7 +74,9 @@ class Generator:
             raise DataError(f"{self.name} yielded no samples")
         given = [label for label in labels if label is not None]
         if given and len(given) != count:
-            raise DataError(f"{self.name} yields a label with {len(given)} of {count} samples: all or none")
+            raise DataError(
+                f"{self.name} yields a label with {len(given)} of {counted(count, 'sample')}: all or none"
+            )
         return count, _stacked(self.name, given) if given else None
 
     def _pass(self) -> Iterator[tuple[dict[str, Array], Any]]:

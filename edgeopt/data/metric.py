@@ -14,8 +14,14 @@ from edgeopt.data.fit import Array
 Basis = Literal["labels", "agreement"]
 Answer = tuple[Array, ...]
 """What a metric keeps of one sample's outputs: a class, a score, or all of them."""
+CheckLabels = Callable[[Array | None], None]
+"""Raises DataError where the labels of a part cannot be scored by the metric."""
 Outputs = list[Any]
 """One array per model output over all samples; a list of arrays where shapes vary."""
+
+
+def any_labels(_: Array | None) -> None:
+    """The check of a metric that reads no labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class PerSample:
         of_sample: (answer, label or original's answer) -> score.
         best: No sample can score more.
         is_binary: Every score is 0 or 1.
+        check_labels: Of every part that is scored.
     """
 
     name: str
@@ -36,6 +43,7 @@ class PerSample:
     of_sample: Callable[[Answer, Any], float]
     best: float
     is_binary: bool = False
+    check_labels: CheckLabels = any_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Whole:
         keep: One sample's outputs -> what is kept of them.
         of_all: (outputs, original's outputs, the data's arrays) -> score.
         by_batch_axis: Outputs are joined along the model's batch axis; otherwise stacked on a new first one.
+        check_labels: Of every part that is scored.
     """
 
     name: str
@@ -53,6 +62,7 @@ class Whole:
     keep: Callable[[Sequence[Array]], Answer]
     of_all: Callable[[Outputs, Outputs, Mapping[str, Array]], float]
     by_batch_axis: bool = False
+    check_labels: CheckLabels = any_labels
 
 
 Metric = PerSample | Whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,24 @@ def resolve(name: str | None, *, labels: Array | None, outputs: Sequence[Array],
         name = _default(labels, outputs)
     if is_reference(name):
         function = load_function(name, base)
-        return Whole(name, "labels", keep=_everything, of_all=partial(_of_user, function), by_batch_axis=True)
+        return Whole(
+            name, "agreement" if labels is None else "labels", _everything, partial(_of_user, function),
+            by_batch_axis=True, check_labels=partial(_check_like, name, labels),
+        )  # fmt: skip
     if name not in BUILT_IN:
         raise ConfigError(
             f"unknown metric {name!r}", hint=f"known: {', '.join(sorted(BUILT_IN))}, or module:function"
         )
-    return BUILT_IN[name](labels, outputs)
+    make = BUILT_IN[name]
+    metric = make(labels, outputs)
+    if metric.basis == "agreement":
+        return metric
+
+    def check_labels(others: Array | None) -> None:
+        if make(others, outputs).basis != "labels":  # without labels, mse compares with the original
+            _need_labels(metric.name, others)
+
+    return replace(metric, check_labels=check_labels)
 
 
 def has_classes(outputs: Sequence[Array]) -> bool:
@@ -191,6 +204,19 @@ def _error(
 
 def _are_classes(labels: Array) -> bool:
     return labels.dtype.kind in "biu" and labels.size == len(labels)
+
+
+def _check_like(name: str, labels: Array | None, others: Array | None) -> None:
+    """What the user's metric reads in one part must be there in the others."""
+    if labels is None:
+        return
+    if others is None:
+        raise DataError(f"the metric {name} has labels to read in --data, but none here")
+    if (labels.dtype.kind in "biuf") != (others.dtype.kind in "biuf") or labels.shape[1:] != others.shape[1:]:
+        raise DataError(
+            f"labels are {others.dtype} of shape {list(others.shape[1:])} each, "
+            f"those of --data {labels.dtype} of shape {list(labels.shape[1:])}"
+        )
 
 
 def _need_labels(name: str, labels: Array | None) -> Array:

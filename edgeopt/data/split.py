@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import ConfigError, DataError
-from edgeopt.data.dataset import Dataset, Feeds
+from edgeopt.data.dataset import Dataset, Feeds, counted
 from edgeopt.data.fit import Array
 
 CALIBRATION_SHARE, CALIBRATION_MOST = 0.2, 256
@@ -102,9 +102,9 @@ def split(search: Dataset, calibration: Dataset | None, confirm: Dataset | None,
 
     Raises:
         DataError: Too few samples or groups, or folders whose classes differ (their ids would too).
-        ConfigError: The data to confirm is the data to search.
+        ConfigError: The data to confirm is the data to search or to calibrate.
     """
-    _check_distinct(search, confirm)
+    _check_distinct(search, calibration, confirm)
     for other in (calibration, confirm):
         _check_classes(search, other)
     n = len(search)
@@ -151,15 +151,27 @@ def _whole(dataset: Dataset) -> Part:
 def _check_enough(dataset: Dataset, units: int, parts: int) -> None:
     if units >= parts:
         return
-    what = "samples" if dataset.groups is None else "groups"
+    what = "sample" if dataset.groups is None else "group"
     raise DataError(
-        f"{dataset.name} has {units} {what}; {parts} parts need at least {parts}",
+        f"{dataset.name} has {counted(units, what)}; {parts} parts need at least {parts}",
         hint="more data, or give --calibration and --confirm",
     )
 
 
-def _check_distinct(search: Dataset, confirm: Dataset | None) -> None:
-    if confirm is not None and confirm.digest == search.digest:
+def _check_distinct(search: Dataset, calibration: Dataset | None, confirm: Dataset | None) -> None:
+    if confirm is None:
+        if calibration is not None and calibration.digest == search.digest:
+            raise ConfigError(
+                "--calibration is the same data as --data, of which 30 % is kept to confirm",
+                hint="leave --calibration out, and 20 % is kept for it; or give --confirm too",
+            )
+        return
+    if calibration is not None and confirm.digest == calibration.digest:
+        raise ConfigError(
+            "--confirm is the same data as --calibration: ranges would be settled by what judges them",
+            hint="leave one of them out, and it is split off --data",
+        )
+    if confirm.digest == search.digest:
         raise ConfigError(
             "--confirm is the same data as --data: nothing would be confirmed",
             hint="leave --confirm out, and 30 % is kept for it",

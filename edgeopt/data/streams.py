@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from edgeopt.core.errors import ConfigError, DataError
 from edgeopt.data.dataset import Feeds
@@ -51,6 +51,22 @@ def stream(
             carried.pop(group, None)
 
 
+def check_state(state: Mapping[str, str], input_names: Sequence[str], output_names: Sequence[str]) -> None:
+    """See that a model has the inputs and outputs of its state, before any data is read.
+
+    Args:
+        state: `{output: input}`.
+
+    Raises:
+        ConfigError: It names an output or input that the model has not, or one input twice.
+    """
+    for source, target in state.items():
+        _place(source, output_names)
+        _check_input(target, input_names)
+    if twice := sorted({name for name in state.values() if list(state.values()).count(name) > 1}):
+        raise ConfigError(f"state: the input {twice[0]!r} is fed by more than one output")
+
+
 def _place(name: str, output_names: Sequence[str]) -> int:
     if name not in output_names:
         raise ConfigError(
@@ -61,8 +77,12 @@ def _place(name: str, output_names: Sequence[str]) -> int:
 
 def _check_inputs(state: Mapping[str, str], feeds: Feeds) -> None:
     for name in state.values():
-        if name not in feeds:
-            raise ConfigError(f"state: the model has no input {name!r}", hint=f"it has {', '.join(feeds)}")
+        _check_input(name, feeds)
+
+
+def _check_input(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ConfigError(f"state: the model has no input {name!r}", hint=f"it has {', '.join(known)}")
 
 
 def _carry(value: Array, before: Array, source: str, target: str) -> Array:

@@ -56,7 +56,7 @@ def test_a_negated_error_as_score_allows_a_drop_too() -> None:
 def test_the_last_sample_allowed_passes_and_the_next_does_not() -> None:
     objective = Objective(max_drop=MaxDrop(0.01, relative=False))
     assert objective.accuracy_violation(judged(0.9 - 0.89), 0.9) is None
-    assert "0.0200" in str(objective.accuracy_violation(judged(0.02), 0.9))
+    assert "drops by 0.02, 0.01 is" in str(objective.accuracy_violation(judged(0.02), 0.9))
 
 
 def test_without_data_accuracy_breaks_nothing() -> None:
@@ -94,3 +94,9 @@ def test_only_complete_trials_have_an_objective() -> None:
     broken = Trial(1, candidate, "INFEASIBLE", artifact=ARTIFACT, measurement=measured())
     assert Objective().of_trial(complete) == 10.0
     assert Objective().of_trial(broken) is None
+
+
+def test_a_tiny_drop_is_not_shown_as_zero() -> None:
+    objective = Objective(max_drop=MaxDrop.parse("0.00001"))
+    reason = objective.accuracy_violation(Accuracy(0.9, 0.00002, None, 100, "labels", "search"), 0.9)
+    assert reason == "accuracy drops by 2e-05, 1e-05 is allowed (n = 100)"

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeopt.core.errors import CandidateFailed, DataError
+from edgeopt.core.errors import CandidateFailed, ConfigError, DataError
 from edgeopt.core.objective import MaxDrop, Objective
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.accuracy import AccuracyGate
@@ -317,3 +317,71 @@ def test_large_outputs_of_the_original_go_to_disk(tmp_path: Path, monkeypatch: p
     checked = gate(dataset, "cosine")
     for _ in range(2):
         assert checked.score(identity).drop == pytest.approx(0)
+
+
+def confirming(tmp_path: Path, labels: Any) -> Parts:
+    """Parts whose data to confirm is a file of its own, with these labels."""
+    searched = labelled(tmp_path, 40)
+    more = {} if labels is None else {"labels": np.array(labels)}
+    np.savez(tmp_path / "confirm.npz", x=np.eye(4, dtype=np.float32), **more)
+    confirm = open_data("confirm.npz", [TensorSpec("x", "float32", (1, 4))], base=tmp_path)
+    return split(searched, None, confirm, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "why"),
+    [
+        ("top1", None, r"data to confirm \(confirm.npz\): the metric top1 needs labels"),
+        (None, None, "needs labels"),
+        ("top1", [99] * 4, "labels go from 99 to 99, but output 0 has 4 classes"),
+        ("f1", [-1, 0, 1, 2], "labels go from -1 to 2"),
+        ("top1", ["a", "b", "c", "d"], "needs one number as label"),
+        ("top1", [0.5, 0, 1, 2], "needs integer labels"),
+    ],
+)
+def test_labels_to_confirm_are_checked_before_anything_runs(
+    tmp_path: Path, name: str | None, labels: Any, why: str
+) -> None:
+    parts = confirming(tmp_path, labels)
+    with pytest.raises(DataError, match=why):
+        gate(parts.search.dataset, name, parts=parts)
+
+
+def test_an_error_of_numbers_needs_its_labels_to_confirm_too(tmp_path: Path) -> None:
+    searched = opened(tmp_path, x=np.ones((40, 4), np.float32), labels=np.ones((40, 4), np.float32))
+    np.savez(tmp_path / "confirm.npz", x=np.eye(4, dtype=np.float32))
+    confirm = open_data("confirm.npz", [TensorSpec("x", "float32", (1, 4))], base=tmp_path)
+    with pytest.raises(DataError, match=r"data to confirm.*mse needs labels"):
+        gate(searched, "mse", parts=split(searched, None, confirm, 0))
+
+
+def test_what_only_calibrates_needs_no_labels(tmp_path: Path) -> None:
+    parts = confirming(tmp_path, None)
+    swapped = Parts(parts.confirm, parts.search, parts.search)
+    assert gate(parts.search.dataset, parts=swapped).score(identity).drop == 0
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("labels", [None, ["a", "b", "c", "d"], [[0, 1]] * 4])
+def test_a_metric_of_the_users_finds_the_same_kind_of_labels_everywhere(tmp_path: Path, labels: Any) -> None:
+    parts = confirming(tmp_path, labels)
+    with pytest.raises(DataError, match="data to confirm"):
+        gate(parts.search.dataset, "made_up_gate_metric:accuracy", parts=parts)
+
+
+@pytest.mark.usefixtures("user")
+def test_a_metric_of_the_users_without_labels_has_the_original_as_its_basis(tmp_path: Path) -> None:
+    dataset = opened(tmp_path, x=np.random.default_rng(0).uniform(size=(60, 4)))
+    checked = gate(dataset, "made_up_gate_metric:sometimes")
+    assert checked.score(identity).basis == "agreement"
+    assert (checked.score(identity).score, checked.score(identity).drop) == (1.0, 0.0)
+    assert checked.bound(identity, 1).part == "confirm"
+
+
+def test_a_percentage_of_a_score_of_zero_is_refused(tmp_path: Path) -> None:
+    dataset = opened(tmp_path, x=np.ones((40, 4), np.float32))
+    with pytest.raises(ConfigError, match=r"scores 0 by mse.*1% of 0") as refusal:
+        gate(dataset, "mse").original("search")
+    assert "--max-drop 0.01" in str(refusal.value.hint)
+    for fine in (MaxDrop(0.01, relative=False), MaxDrop(0.0, relative=True)):
+        assert gate(dataset, "mse", max_drop=fine).original("search").score == 0

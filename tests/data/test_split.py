@@ -67,6 +67,8 @@ def test_what_is_given_is_used_and_only_the_rest_is_split_off(tmp_path: Path) ->
 def test_too_few_samples_or_groups_say_the_minimum(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 samples; 3 parts need at least 3"):
         split(opened(tmp_path, x=np.zeros((2, 4))), None, None, 0)
+    with pytest.raises(DataError, match="has 1 sample; 3 parts need"):
+        split(opened(tmp_path, x=np.zeros((1, 4))), None, None, 0)
     with pytest.raises(DataError, match="2 groups; 3 parts need at least 3"):
         split(opened(tmp_path, x=np.zeros((9, 4)), groups=np.arange(9) % 2), None, None, 0)
 
@@ -75,6 +77,22 @@ def test_confirming_on_the_search_data_is_refused(tmp_path: Path) -> None:
     dataset = opened(tmp_path, x=np.zeros((9, 4)))
     with pytest.raises(ConfigError, match="same data"):
         split(dataset, None, open_data("data.npz", [X4], base=tmp_path), 0)
+
+
+def test_confirming_on_the_calibration_data_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "b.npz", x=np.ones((7, 4)))
+    one, same = (open_data("b.npz", [X4], base=tmp_path) for _ in range(2))
+    with pytest.raises(ConfigError, match="same data as --calibration"):
+        split(opened(tmp_path, x=np.zeros((9, 4))), one, same, 0)
+
+
+def test_calibrating_on_the_searched_data_is_only_fine_if_confirm_is_not_in_it(tmp_path: Path) -> None:
+    dataset = opened(tmp_path, x=np.zeros((9, 4)))
+    same = open_data("data.npz", [X4], base=tmp_path)
+    with pytest.raises(ConfigError, match="--calibration is the same data as --data"):
+        split(dataset, same, None, 0)
+    np.savez(tmp_path / "b.npz", x=np.ones((7, 4)))
+    assert len(split(dataset, same, open_data("b.npz", [X4], base=tmp_path), 0).calibration) == 9
 
 
 def test_folders_with_other_classes_are_refused(tmp_path: Path) -> None:

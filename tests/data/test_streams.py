@@ -10,7 +10,7 @@ from edgeopt.data.dataset import Feeds
 from edgeopt.data.fixed import parse_fixed, with_state
 from edgeopt.data.source import open_data
 from edgeopt.data.split import Part
-from edgeopt.data.streams import stream
+from edgeopt.data.streams import check_state, stream
 from tests.data.made import npz
 
 STATE = {"h_out": "h"}
@@ -65,3 +65,17 @@ def test_state_that_names_nothing_or_does_not_fit_is_refused(tmp_path: Path) -> 
         list(stream(part, accumulate, state={"h_out": "hidden"}, output_names=["y", "h_out"]))
     with pytest.raises(DataError, match="output 'y'"):
         list(stream(part, accumulate, state={"y": "h"}, output_names=["y", "h_out"]))
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ({"nosuch": "h"}, "no output 'nosuch'"),
+        ({"h_out": "nosuch"}, "no input 'nosuch'"),
+        ({"y": "h", "h_out": "h"}, "'h' is fed by more than one"),
+    ],
+)
+def test_a_state_is_checked_against_the_model_before_any_data(state: dict[str, str], why: str) -> None:
+    check_state(STATE, ["x", "h"], ["y", "h_out"])
+    with pytest.raises(ConfigError, match=why):
+        check_state(state, ["x", "h"], ["y", "h_out"])
