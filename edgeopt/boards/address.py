@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from edgeopt.core import plugins
 from edgeopt.core.errors import ConfigError
 
 
@@ -53,6 +54,14 @@ class Address:
             raise ConfigError(f"{url!r}: {unknown[0]!r} is not one of python, identity, config")
         if parts.path.strip("/") or parts.fragment or not parts.scheme:
             raise ConfigError(f"{url!r} is not the address of a board", hint="ssh://user@host:port")
+        known = plugins.names("transports")
+        if parts.scheme not in known:
+            raise ConfigError(
+                f"{url!r} is not the address of a board: known transports are {', '.join(known)}",
+                hint="ssh://user@host:port; an alias of ~/.ssh/config is ssh://ALIAS",
+            )
+        if parts.scheme == "ssh" and not parts.hostname:
+            raise ConfigError(f"{url!r} is not the address of a board: it names no host")
         address = cls(parts.scheme, parts.hostname or "", parts.username, port)
         return address.using(query.get("python"), query.get("identity"), query.get("config"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ _HOST = {
     errno.EACCES: ("permission denied", "check who owns it, or choose another folder with -o"),
     errno.EPERM: ("permission denied", "check who owns it, or choose another folder with -o"),
     errno.EROFS: ("the disk is read-only", "choose another folder with -o"),
+    errno.EEXIST: ("in the way", "move it, or choose another folder with -o"),
     errno.ENOENT: ("no such file or folder", None),
     errno.ENOTDIR: ("not a folder", None),
     errno.EISDIR: ("a folder, not a file", None),
@@ -56,8 +58,9 @@ def failure(error: BaseException) -> Failure:
         return Failure(error.kind, error.message, error.hint, error.exit_code)
     if isinstance(error, COMMAND_LINE_ERROR):
         return _usage(error)
-    if isinstance(error, OSError) and error.errno in _HOST:
-        what, hint = _HOST[error.errno]
+    # What the system says of a file is the host's matter, also where no hint is known for it.
+    if isinstance(error, OSError) and error.errno and (error.errno in _HOST or error.filename):
+        what, hint = _HOST.get(error.errno, (os.strerror(error.errno).lower(), None))
         where = f": {error.filename}" if error.filename else ""
         return Failure("host", f"{what}{where}", hint, 1)
     if isinstance(error, MemoryError):

@@ -17,9 +17,15 @@ from edgeopt.core.trial import Accuracy, Trial
 Json = dict[str, Any]
 
 
-def to_json(trial: Trial, measurement_identity: str | None) -> Json:
-    """The record of a trial; its number and its decisions are Optuna's."""
-    artifact = asdict(trial.artifact) | {"path": str(trial.artifact.path)} if trial.artifact else None
+def to_json(trial: Trial, measurement_identity: str | None, folder: Path) -> Json:
+    """The record of a trial; its number and its decisions are Optuna's.
+
+    Args:
+        folder: Of the study, absolute. An artifact in it is named from there: the folder may be moved.
+    """
+    artifact = (
+        asdict(trial.artifact) | {"path": _inside(trial.artifact.path, folder)} if trial.artifact else None
+    )
     return {
         "state": trial.state,
         "kind": trial.kind,
@@ -37,7 +43,7 @@ def from_json(number: int, candidate: Candidate, record: Json, samples: Path) ->
     """The inverse of `to_json`.
 
     Args:
-        samples: Folder of the latency samples.
+        samples: Folder of the latency samples, in that of the study.
     """
     artifact, measurement, accuracy = record["artifact"], record["measurement"], record["accuracy"]
     return Trial(
@@ -46,7 +52,7 @@ def from_json(number: int, candidate: Candidate, record: Json, samples: Path) ->
         state=record["state"],
         kind=record["kind"],
         name=record["name"],
-        artifact=Artifact(**(artifact | {"path": Path(artifact["path"])})) if artifact else None,
+        artifact=Artifact(**(artifact | {"path": samples.parent / artifact["path"]})) if artifact else None,
         measurement=Measurement.from_json(measurement, load_samples(samples, number))
         if measurement
         else None,
@@ -54,6 +60,14 @@ def from_json(number: int, candidate: Candidate, record: Json, samples: Path) ->
         reason=record["reason"],
         replay_of=record["replay_of"],
     )
+
+
+def _inside(path: Path, folder: Path) -> str:
+    # The folder has its links resolved, the path may be as the user wrote it.
+    for known in (path, path.resolve()):
+        if known.is_relative_to(folder):
+            return known.relative_to(folder).as_posix()
+    return str(path)
 
 
 def samples_path(folder: Path, number: int) -> Path:

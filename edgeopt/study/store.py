@@ -1,12 +1,12 @@
 """All trials of one model on one board, kept in an Optuna journal that survives kills and full disks.
 
 In the folder: `study.log` (Optuna's journal), `samples/<number>.npy` (latencies), `study.lock` (ours),
-`previous/` (what `fresh` put aside).
+`previous/1/`, `previous/2/`, … (what each `fresh` put aside).
 """
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ LOG = "study.log"
 IDENTITY, MODEL, ABOUT, RECORD, NOTE = (
     f"edgeopt:{key}" for key in ("identity", "model", "about", "record", "note:")
 )
-PUT_ASIDE = (LOG, "samples", "policy")
+PUT_ASIDE = (LOG, "samples", "policy", "best.onnx", "best.json", "report.html")
 MakeSampler = Callable[[Callable[[], Sequence[Trial]]], "BaseSampler"]
 
 
@@ -79,7 +79,7 @@ class StudyStore:
                 name that an error shall use.
             make_sampler: Given the history, makes the sampler; needed to `ask`.
             objective: Tells the sampler's figure; without it, the median latency.
-            fresh: Put an old study aside (into `previous/`) and begin anew.
+            fresh: Put an old study and its result aside (into `previous/<n>/`) and begin anew.
             read_only: Take no lock, repair nothing, write nothing.
 
         Raises:
@@ -191,7 +191,7 @@ class StudyStore:
             except OSError as error:
                 raise cannot_write(path, error) from error
             write_atomically(path, records.dump_samples(trial.measurement))
-        self._finish(trial, records.to_json(trial, measurement_identity))
+        self._finish(trial, records.to_json(trial, measurement_identity, self.folder))
 
     def seen(self, measurement_identity: str) -> Trial | None:
         """The trial in which exactly this was measured, so that it is not measured again."""
@@ -250,7 +250,8 @@ class StudyStore:
             )
             raise StudyError(
                 f"the study in {self.folder} belongs to something else: {changes}",
-                hint="--fresh begins anew (the old study is kept in previous/), -o DIR uses another folder",
+                hint="--fresh begins anew (the old study and its result are kept in previous/), "
+                "-o DIR uses another folder",
             )
 
     def _recover(self, read_only: bool) -> None:
@@ -297,12 +298,16 @@ class StudyStore:
         old = [self.folder / name for name in PUT_ASIDE if (self.folder / name).exists()]
         if not old:
             return
-        aside = self.folder / "previous"
-        shutil.rmtree(aside, ignore_errors=True)
+        previous = self.folder / "previous"
+        previous.mkdir(exist_ok=True)
+        taken = [int(path.name) for path in previous.iterdir() if path.name.isdecimal()]
+        aside = previous / str(max(taken, default=0) + 1)
         aside.mkdir()
         for path in old:
             path.rename(aside / path.name)
 
 
 def _short(value: str | None) -> str:
-    return "unknown" if value is None else value if len(value) <= 24 else f"{value[:12]}…"
+    if value is None:
+        return "unknown"
+    return f"{value[:12]}…" if re.fullmatch("[0-9a-f]{64}", value) else value

@@ -60,6 +60,7 @@ def test_without_files_there_are_no_boards(tmp_path: Path) -> None:
         ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a"\nport = 1', "needs device and url"),
         ('[board.a]\ndevice = "rpi4"\nurl = 7', "url must be text"),
         ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a:b"', "not the address"),
+        ('[board.a]\ndevice = "rpi4"\nurl = "notaurl"', "'notaurl' is not the address"),
         ('[board.local]\ndevice = "rpi4"\nurl = "ssh://a"', "cannot be the name"),
         ('[board."a b"]\ndevice = "rpi4"\nurl = "ssh://a"', "cannot be the name"),
     ],
@@ -75,3 +76,9 @@ def test_a_name_is_not_taken_twice() -> None:
     add(NamedBoard("a", "rpi4", "ssh://a"))
     with pytest.raises(ConfigError, match="already"):
         add(NamedBoard("a", "rpi5", "ssh://b"))
+
+
+def test_an_address_that_leads_nowhere_is_not_stored(home: Path) -> None:
+    with pytest.raises(ConfigError, match="'notaurl' is not the address of a board") as refusal:
+        add(NamedBoard("y", "rpi4", "notaurl"))
+    assert (refusal.value.exit_code, Inventory.load().boards) == (2, {})

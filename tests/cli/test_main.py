@@ -99,7 +99,9 @@ def test_json_before_parsing_fails_is_json_too(run: Callable[..., Ran]) -> None:
     assert ran.document["error"]["kind"] == "usage"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EIO]
+)
 def test_a_failing_host_is_exit_1_in_one_line(
     run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_failing_host_is_exit_1_in_one_line(
     assert ran.code == 1
     assert "/data/study.log" in ran.err.splitlines()[0]
     assert "Traceback" not in ran.err
+    assert "bug" not in ran.err
 
 
 def test_a_bug_is_exit_1_and_says_how_to_see_more(

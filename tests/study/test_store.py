@@ -13,6 +13,7 @@ import optuna
 import pytest
 from study_fixtures import IDENTITY, SPACE, cost_ms, open_store, result
 
+from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import EdgeoptError, StudyError
 from edgeopt.core.objective import Objective
 from edgeopt.core.space import DecisionPoint, SearchSpace
@@ -118,10 +119,44 @@ def test_another_space_is_refused(tmp_path):
 
 def test_fresh_puts_the_old_study_aside(tmp_path):
     fill(tmp_path, 2)
+    for name in ("best.onnx", "best.json", "report.html", "mine.txt"):
+        (tmp_path / name).write_text(name)
     with open_store(tmp_path, fresh=True, identity={"model": "other"}) as store:
         assert store.trials == []
         assert not store.resumed
-    assert len(read(tmp_path / "previous").trials) == 2
+    assert len(read(tmp_path / "previous" / "1").trials) == 2
+    assert (tmp_path / "previous" / "1" / "best.onnx").read_text() == "best.onnx"
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "mine.txt", "study.lock", "study.log",
+    }  # fmt: skip
+
+
+def test_no_study_that_was_put_aside_is_lost(tmp_path):
+    for count in (1, 2, 3):
+        open_store(tmp_path, fresh=True).close()
+        fill(tmp_path, count)
+    open_store(tmp_path, fresh=True).close()
+    assert [len(read(tmp_path / "previous" / n).trials) for n in ("1", "2", "3")] == [1, 2, 3]
+
+
+def test_a_moved_study_finds_its_artifacts(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    inside, outside = here / "artifacts" / "a.onnx", tmp_path / "b.onnx"
+    with open_store(here) as store:
+        for path in (inside, outside):
+            number, candidate = store.ask()
+            store.tell(result(number, candidate, artifact=Artifact("a", path, "a" * 64, 1)))
+    here.rename(there)
+    assert [t.artifact.path for t in read(there).trials] == [there / "artifacts" / "a.onnx", outside]
+    with open_store(there) as store:
+        assert [t.artifact.path for t in store.trials] == [there / "artifacts" / "a.onnx", outside]
+
+
+def test_only_digests_are_cut_in_messages(tmp_path):
+    fill(tmp_path, 1)
+    long = "onnxruntime 1.28.0 with 4 threads on a Raspberry Pi"
+    with pytest.raises(StudyError, match=rf"runtime was unknown, is {long}$"):
+        open_store(tmp_path, identity=IDENTITY | {"runtime": long})
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
