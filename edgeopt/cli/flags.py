@@ -12,6 +12,9 @@ from edgeopt.cli import names
 EffortName = Literal["quick", "normal", "thorough"]
 ProvenanceName = Literal["measured", "emulated"]
 
+MAX_SEED = 2**32 - 1
+"""What NumPy, PyTorch and the samplers all take."""
+
 MODEL, DATA, GOAL, SEARCH, BOARD, OUTPUT = (
     "Model", "Data", "Goal and limits", "Search", "Board", "Output",
 )  # fmt: skip
@@ -104,6 +107,7 @@ Seed = Annotated[
         "--seed",
         metavar="N",
         min=0,
+        max=MAX_SEED,
         help="Seed of everything random. [dim]\\[default: 0][/dim]",
         rich_help_panel=SEARCH,
     ),

@@ -50,9 +50,9 @@ def measure(
     as_json: flags.Json = False,
 ) -> Answer:
     """Measure models on a board, in turns, each in fresh processes."""
+    from edgeopt.cli import settings as given
     from edgeopt.cli.live import view
-    from edgeopt.cli.settings import board_options, data_options, existing, settings
-    from edgeopt.options import EFFORTS, MeasureOptions
+    from edgeopt.options import MeasureOptions
     from edgeopt.report.regression import Condition, read_measurements, regressions
 
     if (against is None) != (fail_if is None):
@@ -61,7 +61,7 @@ def measure(
         )
     condition = Condition.parse(fail_if) if fail_if else None
     before = read_measurements(against) if against else None
-    said = settings(
+    said = given.settings(
         {
             ("model", "shape"): shape, ("model", "fixed"): fixed, ("data", "path"): data,
             ("search", "threads"): threads, ("search", "effort"): effort, ("search", "seed"): seed,
@@ -69,12 +69,12 @@ def measure(
         }
     )  # fmt: skip
     options = MeasureOptions(
-        models=tuple(existing(model) for model in models),
-        board=board_options(said),
-        data=data_options(said),
-        effort=next(e for e in EFFORTS if e == said.get("search", "effort", "normal")),
-        threads=said.get("search", "threads"),
-        seed=said.get("search", "seed", 0),
+        models=tuple(given.existing(model) for model in models),
+        board=given.board_options(said),
+        data=given.data_options(said),
+        effort=given.effort(said),
+        threads=given.threads(said),
+        seed=given.seed(said),
         by_region=by_region,
     )
 

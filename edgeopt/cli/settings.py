@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from edgeopt.cli import names
+from edgeopt.cli import checked, names
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.measurement import Conditions
 from edgeopt.core.objective import OBJECTIVES, Limits, MaxDrop, Objective
@@ -16,12 +16,11 @@ from edgeopt.options import (
     BoardOptions,
     Budget,
     DataOptions,
+    Effort,
     OptimizeOptions,
-    is_fixed_value,
     parse_duration_s,
     parse_fixed,
     parse_shape,
-    parse_size_bytes,
 )
 from edgeopt.project import FILE_NAME, Project, source
 
@@ -105,7 +104,7 @@ def data_options(said: Settings) -> DataOptions:
     """Where real inputs come from.
 
     Raises:
-        ConfigError: A shape or fixed value that is none.
+        ConfigError: A shape, fixed value, state or batch that is none.
     """
     search = said.get("data", "path")
     for part in ("calibration", "confirm", "metric"):
@@ -119,11 +118,11 @@ def data_options(said: Settings) -> DataOptions:
         confirm=said.get("data", "confirm"),
         metric=said.get("data", "metric"),
         preprocess=said.get("data", "preprocess", {}),
-        fixed={name: _fixed(name, value) for name, value in said.get("model", "fixed", {}).items()},
-        shapes={name: _shape(name, sizes) for name, sizes in said.get("model", "shape", {}).items()},
-        batch=said.get("model", "batch", 1),
-        batch_axis=said.get("model", "batch_axis"),
-        state=said.get("model", "state", {}),
+        fixed={name: checked.fixed(name, value) for name, value in said.get("model", "fixed", {}).items()},
+        shapes={name: checked.shape(name, sizes) for name, sizes in said.get("model", "shape", {}).items()},
+        batch=checked.at_least("--batch", said.get("model", "batch", 1), 1),
+        batch_axis=checked.at_least("batch_axis", said.get("model", "batch_axis"), 0),
+        state=checked.state(said.get("model", "state", {})),
         base=said.project.path.parent if said.project else Path.cwd(),
     )
 
@@ -142,7 +141,7 @@ def board_options(said: Settings) -> BoardOptions:
     return BoardOptions(
         device=device,
         board=board,
-        require=_choice("--require", said.get("board", "require"), ("measured", "emulated")),
+        require=checked.choice("--require", said.get("board", "require"), ("measured", "emulated")),
         wait_s=parse_duration_s(said.get("board", "wait", "10m"), "--wait"),
     )
 
@@ -153,18 +152,20 @@ def objective(said: Settings) -> Objective:
     Raises:
         ConfigError: An unknown figure or condition, or a limit that is no number above 0.
     """
-    conditions = _choice("--conditions", said.get("objective", "conditions", "bench"), get_args(Conditions))
+    conditions = checked.choice(
+        "--conditions", said.get("objective", "conditions", "bench"), get_args(Conditions)
+    )
     if conditions != "bench":
         raise ConfigError(f"--conditions {conditions} is {LATER}", hint="leave it out: bench is measured")
     limits = Limits(
-        max_latency_ms=_positive("--max-latency", said.get("objective", "max_latency")),
-        max_p95_ms=_positive("--max-p95", said.get("objective", "max_p95")),
-        max_memory_bytes=_size("--max-memory", said.get("objective", "max_memory")),
-        max_size_bytes=_size("--max-size", said.get("objective", "max_size")),
-        max_power_w=_positive("--max-power", said.get("objective", "max_power")),
+        max_latency_ms=checked.positive("--max-latency", said.get("objective", "max_latency")),
+        max_p95_ms=checked.positive("--max-p95", said.get("objective", "max_p95")),
+        max_memory_bytes=checked.size_bytes("--max-memory", said.get("objective", "max_memory")),
+        max_size_bytes=checked.size_bytes("--max-size", said.get("objective", "max_size")),
+        max_power_w=checked.positive("--max-power", said.get("objective", "max_power")),
     )
     return Objective(
-        name=_choice("--objective", said.get("objective", "name", "latency"), OBJECTIVES),
+        name=checked.choice("--objective", said.get("objective", "name", "latency"), OBJECTIVES),
         max_drop=MaxDrop.parse(str(said.get("data", "max_drop", "1%"))),
         limits=limits,
         conditions=conditions,
@@ -178,7 +179,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         ConfigError: Anything that cannot be understood, or that this version does not do.
     """
     model, board = model_path(said), board_options(said)
-    runtime = _choice(
+    runtime = checked.choice(
         "--runtime", said.get("search", "runtime", "onnxruntime"), ("onnxruntime", "litert", "auto")
     )
     if runtime != "onnxruntime":
@@ -194,10 +195,10 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         data=data_options(said),
         objective=asked,
         budget=Budget.parse(str(said.get("search", "budget", "30m"))),
-        effort=_choice("--effort", said.get("search", "effort", "normal"), EFFORTS),
+        effort=effort(said),
         sampler=names.known("sampler", said.get("search", "sampler", "ppo"), names.samplers()),
-        threads=said.get("search", "threads"),
-        seed=said.get("search", "seed", 0),
+        threads=threads(said),
+        seed=seed(said),
         fresh=fresh,
         allow_unverified=bool(said.get("search", "allow_unverified", False)),
         allow_modelled_energy=allow_modelled_energy,
@@ -205,6 +206,35 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         project=said.project.path if said.project else None,
         command=command,
     )
+
+
+def effort(said: Settings) -> Effort:
+    """How long each candidate is measured.
+
+    Raises:
+        ConfigError: An unknown one.
+    """
+    known: Effort = checked.choice("--effort", said.get("search", "effort", "normal"), EFFORTS)
+    return known
+
+
+def threads(said: Settings) -> int | None:
+    """The fixed number of threads; None where nobody fixed it.
+
+    Raises:
+        ConfigError: Below 1.
+    """
+    number: int | None = checked.at_least("--threads", said.get("search", "threads"), 1)
+    return number
+
+
+def seed(said: Settings) -> int:
+    """Of everything random.
+
+    Raises:
+        ConfigError: Out of range.
+    """
+    return checked.seed(said.get("search", "seed", 0))
 
 
 def _device_of(board: str | None) -> str:
@@ -223,34 +253,3 @@ def _device_of(board: str | None) -> str:
 
 def _is_left_out(value: Any) -> bool:
     return value is None or value is False or value == []
-
-
-def _choice(flag: str, value: Any, choices: Sequence[str]) -> Any:
-    if value is not None and value not in choices:
-        raise ConfigError(f"{flag} {value!r} is unknown", hint=f"one of {', '.join(choices)}")
-    return value
-
-
-def _positive(flag: str, value: Any) -> float | None:
-    if value is not None and not 0 < float(value) < float("inf"):
-        raise ConfigError(f"{flag} {value} must be above 0")
-    return None if value is None else float(value)
-
-
-def _size(flag: str, value: Any) -> float | None:
-    return None if value is None else parse_size_bytes(str(value), flag)
-
-
-def _fixed(name: str, value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    if not is_fixed_value(text):
-        raise ConfigError(f"fixed value {text!r} of {name}: neither zeros nor a number")
-    return text
-
-
-def _shape(name: str, sizes: Any) -> tuple[int, ...]:
-    if not isinstance(sizes, (list, tuple)) or not all(type(size) is int and size > 0 for size in sizes):
-        raise ConfigError(
-            f"shape {sizes!r} of {name}: not a list of sizes", hint="write x = [1, 3, 224, 224]"
-        )
-    return tuple(sizes)

@@ -198,3 +198,26 @@ def test_contradictions_and_slips_are_exit_2(
 def test_a_missing_model_is_exit_2(run: Callable[..., Ran]) -> None:
     ran = run("optimize", "nowhere.onnx", "--device", "local")
     assert (ran.code, "no such file" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[search]\nseed = -1", "--seed -1 must be between 0 and"),
+        ("[search]\nseed = 4294967296", "--seed 4294967296 must be between 0 and"),
+        ("[search]\nthreads = -2", "--threads -2 must be at least 1"),
+        ("[search]\nthreads = 0", "--threads 0 must be at least 1"),
+        ('[search]\neffort = "foo"', "--effort 'foo' is unknown"),
+        ("[model]\nbatch = 0", "--batch 0 must be at least 1"),
+        ("[model]\nbatch_axis = -1", "batch_axis -1 must be at least 0"),
+        ("[model]\nstate = { h_out = 3 }", "state h_out = 3: not the name of an input"),
+    ],
+)
+@pytest.mark.parametrize("command", ["optimize", "measure"])
+def test_the_project_file_says_nothing_that_a_flag_would_refuse(
+    run: Callable[..., Ran], model: Path, folder: Path, command: str, text: str, says: str
+) -> None:
+    (folder / "edgeopt.toml").write_text(text)
+    ran = run(command, model, "--device", "local")
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: {says}")
