@@ -20,6 +20,11 @@ from edgeopt.core.quantity import Provenance
 Feeds = Mapping[str, NDArray[np.generic]]
 
 
+def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    """The shape of each input, by its name."""
+    return {name: value.shape for name, value in feeds.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class BoardFacts:
     """Who a board says it is; unknown is None.

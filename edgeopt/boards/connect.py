@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgeopt.boards.address import Address
@@ -113,20 +113,22 @@ def _predicted(profile: DeviceProfile, workload: Workload) -> Board:
     return PredictedBoard(profile, workload, {onnxruntime.NAME: onnxruntime.version()})
 
 
-def _ceiling(profile: DeviceProfile, workload: Workload) -> Callable[[Artifact], float | None]:
+def _ceiling(
+    profile: DeviceProfile, workload: Workload
+) -> Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None]:
     """How long an artifact's arithmetic takes at the device's peak; None where the profile does not say."""
     from edgeopt.boards.roofline import Roofline
 
     try:
         roofline = Roofline.of(profile)
     except ConfigError:
-        return lambda _: None
+        return lambda _, __: None
 
-    def ceiling_ms(artifact: Artifact) -> float | None:
+    def ceiling_ms(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> float | None:
         asked = artifact.session_options.get("threads")
         threads = asked if isinstance(asked, int) and asked > 0 else roofline.cores
         try:
-            costs = workload(artifact)
+            costs = workload(artifact, shapes)
         except ModelError:
             return None
         return sum(cost.flops / roofline.peak_gflops(cost.compute, threads) for cost in costs) / 1e6

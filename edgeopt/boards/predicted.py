@@ -6,14 +6,14 @@ Reading a graph belongs to another layer: the caller passes `workload`, which te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeopt.boards.board import BoardFacts, Feeds
+from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.roofline import Roofline
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, CandidateFailed, ModelError
@@ -23,8 +23,9 @@ from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.quantity import Provenance
 from edgeopt.core.workload import NodeCost
 
-Workload = Callable[[Artifact], Sequence[NodeCost]]
-"""The nodes that the runtime would execute for an artifact; raises ModelError if it cannot be read."""
+Workload = Callable[[Artifact, Mapping[str, tuple[int, ...]]], Sequence[NodeCost]]
+"""The nodes that the runtime would execute for an artifact, given the shapes of its inputs by name (those not
+named are as its file says); raises ModelError if it cannot be read."""
 
 
 class PredictedBoard:
@@ -58,13 +59,13 @@ class PredictedBoard:
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
     ) -> list[Measurement | CandidateFailed]:
-        """Predict each artifact's latency; `feeds` is not looked at."""
-        del feeds
+        """Predict each artifact's latency; of `feeds` only the shapes count."""
+        shapes = shapes_of(feeds)
         results: list[Measurement | CandidateFailed] = []
         control_ms: float | None = None
         for artifact in artifacts:
             try:
-                costs = self._workload(artifact)
+                costs = self._workload(artifact, shapes)
             except ModelError as error:
                 results.append(CandidateFailed(f"cannot be predicted: {error.message}", error.hint))
                 continue
@@ -83,8 +84,8 @@ class PredictedBoard:
 
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """Predicted time of each executed node in ms."""
-        del feeds, runs
-        costs = self._workload(artifact)
+        del runs
+        costs = self._workload(artifact, shapes_of(feeds))
         times = self.roofline.node_times_ms(costs, self.threads(artifact))
         return {cost.name: ms for cost, ms in zip(costs, times, strict=True)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeopt.boards import answers
 from edgeopt.boards import feeds as feeds_files
-from edgeopt.boards.board import BoardFacts, Feeds
+from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.dialogue import GRACE_S, Dialogue
 from edgeopt.boards.facts import facts, is_this_machine
 from edgeopt.boards.transports import Transport
@@ -50,9 +50,10 @@ class RunnerBoard:
         name: str,
         device: str,
         open_transport: Callable[[], Transport],
-        ceiling_ms: Callable[[Artifact], float | None] = lambda _: None,
+        ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
     ) -> None:
-        """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak; None if unknown."""
+        """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak, given the shapes of its
+        inputs; None if unknown."""
         self.name, self.device = name, device
         self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
         self._transport: Transport | None = None
@@ -83,7 +84,8 @@ class RunnerBoard:
             )
         results = answers.measurements(answer, protocol, self.facts.cores)
         return [
-            self._with_roofline(result, artifact) for result, artifact in zip(results, artifacts, strict=True)
+            self._with_roofline(result, artifact, feeds)
+            for result, artifact in zip(results, artifacts, strict=True)
         ]
 
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
@@ -187,11 +189,11 @@ class RunnerBoard:
         return sha256
 
     def _with_roofline(
-        self, result: Measurement | CandidateFailed, artifact: Artifact
+        self, result: Measurement | CandidateFailed, artifact: Artifact, feeds: Feeds
     ) -> Measurement | CandidateFailed:
         if isinstance(result, CandidateFailed):
             return result
-        ceiling_ms = self._ceiling_ms(artifact)
+        ceiling_ms = self._ceiling_ms(artifact, shapes_of(feeds))
         return (
             replace(result, roofline_fraction=min(1.0, ceiling_ms / result.p50_ms)) if ceiling_ms else result
         )

@@ -33,7 +33,7 @@ def freeze(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Model:
         ConfigError: `shapes` names an input that the model does not have, or a size below 1.
         ModelError: An input stays open, has another rank or size, or the sizes contradict each other.
     """
-    sizes = _bind(model.inputs, shapes)
+    sizes = _bind({spec.name: spec.shape for spec in model.inputs}, shapes)
     symbols = _symbols(model.ir.graph, sizes)
     for spec in model.inputs:
         sizes[spec.name] = _settle(model.ir.graph, spec, sizes[spec.name], symbols)
@@ -53,6 +53,28 @@ def freeze(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Model:
     )
 
 
+def fix_inputs(model: onnx_ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write the shapes of one inference's inputs into a graph as a file holds it, in place.
+
+    Args:
+        model: Inputs that `shapes` does not name get only the sizes that they share with named ones.
+        shapes: Sizes by input name.
+
+    Raises:
+        ConfigError: A size is below 1.
+        ModelError: There is no such input, it has another rank or size, or sizes contradict each other.
+    """
+    declared = {str(value.name): _sizes(value.shape or onnx_ir.Shape(())) for value in model.graph.inputs}
+    if unknown := sorted(shapes.keys() - declared.keys()):
+        raise ModelError(f"the model has no input {unknown[0]!r}", hint=f"its inputs: {', '.join(declared)}")
+    sizes = _bind(declared, shapes)
+    symbols = _symbols(model.graph, sizes)
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            value.shape = _settled(value.shape, symbols)
+    _substitute(model, {name: sizes[name] for name in shapes}, symbols)
+
+
 def name_nodes(model: onnx_ir.Model) -> None:
     """Make the names of the main graph's nodes unique; the first of several keeps its name."""
     taken = {node.name for node in model.graph}
@@ -68,10 +90,10 @@ def name_nodes(model: onnx_ir.Model) -> None:
 
 
 def _bind(
-    inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]]
+    inputs: Mapping[str, tuple[int | None, ...]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int | None, ...]]:
     """The shape of every input, with what `shapes` says filled in."""
-    sizes = {spec.name: spec.shape for spec in inputs}
+    sizes = dict(inputs)
     for name, given in shapes.items():
         if name not in sizes:
             raise ConfigError(
@@ -132,12 +154,16 @@ def _substitute(
     model: onnx_ir.Model, sizes: Mapping[str, tuple[int | None, ...]], symbols: Mapping[str, int]
 ) -> None:
     for value in model.graph.inputs:
-        value.shape = onnx_ir.Shape(list(sizes[str(value.name)]))
+        if (size := sizes.get(str(value.name))) is not None:
+            value.shape = onnx_ir.Shape(list(size))
     for node in model.graph:
         for value in node.outputs:
             if value.shape is not None and not value.shape.is_static():
-                known = [symbols.get(getattr(d, "value", None) or "", d) for d in value.shape]
-                value.shape = onnx_ir.Shape(known)
+                value.shape = _settled(value.shape, symbols)
+
+
+def _settled(shape: onnx_ir.Shape, symbols: Mapping[str, int]) -> onnx_ir.Shape:
+    return onnx_ir.Shape([symbols.get(getattr(size, "value", None) or "", size) for size in shape])
 
 
 def _infer(

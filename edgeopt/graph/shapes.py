@@ -6,20 +6,10 @@ import onnx
 import onnx_ir
 
 from edgeopt.graph.constants import fold
+from edgeopt.graph.contributed import infer_contributed
 
 LARGEST_SHAPE_VALUE = 64
 """Constants of at most this many elements are passed to inference, which reads shapes, axes and pads."""
-
-SAME_AS_FIRST = frozenset({
-    "Gelu", "FastGelu", "QuickGelu", "BiasGelu", "BiasSplitGelu", "SkipLayerNormalization",
-    "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization", "QLinearSigmoid",
-    "QLinearLeakyRelu", "QLinearSoftmax", "ParametricSoftplus", "ScaledTanh", "ThresholdedRelu",
-    "RotaryEmbedding",
-})  # fmt: skip
-"""Operators of com.microsoft, which onnx cannot infer, whose first output is shaped as their first input.
-
-Source: onnxruntime docs/ContribOperators.md.
-"""
 
 
 def infer(model: onnx_ir.Model, *, strict: bool) -> None:
@@ -30,7 +20,7 @@ def infer(model: onnx_ir.Model, *, strict: bool) -> None:
     """
     known = -1
     while known != (known := _infer_once(model, strict=strict)):
-        _infer_contributed(model)
+        infer_contributed(model)
 
 
 def infer_through_values(model: onnx_ir.Model) -> None:
@@ -78,15 +68,6 @@ def _merge(value: onnx_ir.Value, found: onnx.TypeProto) -> None:
         value.shape = shape
     if value.type is None and found.tensor_type.elem_type:
         value.type = onnx_ir.TensorType(onnx_ir.DataType(found.tensor_type.elem_type))
-
-
-def _infer_contributed(model: onnx_ir.Model) -> None:
-    for node in model.graph:
-        first = node.inputs[0] if node.inputs else None
-        if node.domain != "com.microsoft" or node.op_type not in SAME_AS_FIRST or first is None:
-            continue
-        if node.outputs[0].shape is None:
-            node.outputs[0].shape, node.outputs[0].type = first.shape, first.type
 
 
 def without_weights(model: onnx_ir.Model) -> onnx.ModelProto:

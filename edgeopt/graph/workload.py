@@ -7,16 +7,19 @@ int8 kernel. `costs` foresees these; what it does not foresee is counted as writ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import ModelError
 from edgeopt.core.workload import Compute, NodeCost
 from edgeopt.graph.constants import lift
+from edgeopt.graph.contributed import SAME_AS_FIRST
 from edgeopt.graph.execution import Execution
 from edgeopt.graph.flops import elements, nbytes, node_flops, sizes
-from edgeopt.graph.freeze import name_nodes
-from edgeopt.graph.shapes import SAME_AS_FIRST, infer, infer_through_values
+from edgeopt.graph.freeze import fix_inputs, name_nodes
+from edgeopt.graph.shapes import infer, infer_through_values
 
 COPIES_NOTHING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Size"})
 """Operators that only relabel memory."""
@@ -43,16 +46,21 @@ COUNTED_AS_STANDARD = SAME_AS_FIRST | {
 """Operators of com.microsoft that cost what `node_flops` says; others are not guessed at."""
 
 
-def workload(artifact: Artifact) -> tuple[NodeCost, ...]:
+def workload(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> tuple[NodeCost, ...]:
     """The executed nodes of an artifact, in topological order.
 
+    Args:
+        artifact: Its file may leave sizes open, as the original of a model with a dynamic batch does.
+        shapes: Of one inference's inputs, by name; inputs that it lacks are shaped as the file says.
+
     Raises:
-        ModelError: Unreadable, or a shape or a cost cannot be known.
+        ModelError: Unreadable, of other inputs, or a shape or a cost cannot be known.
     """
     try:
         model = onnx_ir.load(artifact.path)
     except Exception as error:  # whatever the parser raises on a broken file
         raise ModelError(f"cannot read {artifact.path}: {error}") from error
+    fix_inputs(model, shapes)
     level = artifact.session_options.get("graph_optimization_level", "all")
     return costs(model, fused=level in ("extended", "all"))
 
@@ -70,8 +78,6 @@ def costs(model: onnx_ir.Model, *, fused: bool) -> tuple[NodeCost, ...]:
     lift(model)
     name_nodes(model)
     infer(model, strict=False)
-    if _shape_quantized_lstm(model):
-        infer(model, strict=False)
     infer_through_values(model)
     execution = Execution(model.graph, fused=fused)
     return tuple(_cost(node, execution) for node in execution.nodes)
@@ -128,25 +134,3 @@ def _bytes(value: onnx_ir.Value) -> int:
     if size is None:
         raise ModelError(f"the shape or type of {value.name!r} is not known before the model runs")
     return size
-
-
-def _shape_quantized_lstm(model: onnx_ir.Model) -> bool:
-    """Shape the outputs of com.microsoft's DynamicQuantizeLSTM, which onnx cannot infer.
-
-    Source: onnxruntime docs/ContribOperators.md: X `(sequence, batch, input)`, R `(directions, hidden,
-    4 * hidden)`.
-    """
-    changed = False
-    for node in model.graph:
-        if node.op_type != "DynamicQuantizeLSTM" or node.outputs[0].shape is not None:
-            continue
-        x, recurrence = sizes(node.inputs[0]), sizes(node.inputs[2])
-        if not x or not recurrence:
-            continue
-        sequence, batch = x[:2]
-        state = (recurrence[0], batch, recurrence[1])
-        shapes = ((sequence, recurrence[0], batch, recurrence[1]), state, state)
-        for output, shape in zip(node.outputs, shapes, strict=False):
-            output.shape, output.type = onnx_ir.Shape(shape), onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
-        changed = True
-    return changed

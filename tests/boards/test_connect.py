@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from tests.sshd import Sshd, free_port
 NOBODY = Inventory({})
 
 
-def costs(artifact: Artifact) -> Sequence[NodeCost]:
+def costs(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> Sequence[NodeCost]:
     return [NodeCost("mm0", "MatMul", 2 * 256 * 256, 4 * 256 * 257, 4 * 256, "float32")]
 
 
@@ -122,6 +122,19 @@ def test_utilization_of_the_roofline_needs_a_profile_that_knows_it(tmp_path: Pat
             (result,) = board.measure([model], FEEDS, screen)
         assert (result.roofline_fraction is not None) is known
         assert result.roofline_fraction is None or 0 < result.roofline_fraction <= 1
+
+
+def test_utilization_of_the_roofline_is_that_of_the_shapes_measured(tmp_path: Path) -> None:
+    asked: list[Mapping[str, tuple[int, ...]]] = []
+
+    def workload(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> Sequence[NodeCost]:
+        asked.append(shapes)
+        return costs(artifact, shapes)
+
+    screen = Protocol("screen", 1, 8, 0.05, 0.05, None, 60.0)
+    with connect(_roofline_of_this_machine(), "local", NOBODY, workload).board as board:
+        board.measure([artifact(tmp_path, chain(2))], FEEDS, screen)
+    assert asked == [{"x": (1, 256)}]
 
 
 def _profile(name: str, **cpu: object) -> DeviceProfile:

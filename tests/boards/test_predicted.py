@@ -1,7 +1,9 @@
 """A predicted board answers from its profile, says so, and knows nothing that a model cannot know."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeopt.boards import profiles
@@ -26,7 +28,7 @@ def artifact(name: str = "a", **options: object) -> Artifact:
 
 
 def board(*costs: NodeCost, device: str = "rpi4") -> PredictedBoard:
-    return PredictedBoard(profiles.load(device), lambda _: costs, {"onnxruntime": "1.28.0"})
+    return PredictedBoard(profiles.load(device), lambda _, __: costs, {"onnxruntime": "1.28.0"})
 
 
 def measured(board: PredictedBoard, *artifacts: Artifact) -> list[Measurement]:
@@ -65,7 +67,7 @@ def test_what_a_model_cannot_know_is_unknown() -> None:
 
 def test_artifacts_are_related_to_the_first() -> None:
     slow = PredictedBoard(
-        profiles.load("rpi4"), lambda a: [cost()] * (2 if a.candidate_key == "slow" else 1), {}
+        profiles.load("rpi4"), lambda a, _: [cost()] * (2 if a.candidate_key == "slow" else 1), {}
     )
     control, other = measured(slow, artifact("control"), artifact("slow"))
     assert (control.control_ratio, other.control_ratio) == (1.0, pytest.approx(2.0))
@@ -141,7 +143,7 @@ def test_the_share_of_the_ceiling_is_between_0_and_1() -> None:
 
 
 def test_a_graph_that_cannot_be_counted_fails_its_candidate_and_no_other() -> None:
-    def workload(artifact: Artifact) -> list[NodeCost]:
+    def workload(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> list[NodeCost]:
         if artifact.candidate_key == "odd":
             raise ModelError("what 'If_3' (If) costs cannot be told from the graph")
         return [cost()]
@@ -151,6 +153,20 @@ def test_a_graph_that_cannot_be_counted_fails_its_candidate_and_no_other() -> No
     assert isinstance(good, Measurement)
     assert isinstance(odd, CandidateFailed)
     assert "If_3" in odd.message
+
+
+def test_the_latency_and_the_nodes_are_those_of_the_shapes_fed() -> None:
+    def workload(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> list[NodeCost]:
+        return [cost(flops=100_000_000 * shapes["x"][0])]
+
+    predicted = PredictedBoard(profiles.load("rpi4"), workload, {})
+    for batch in (1, 4):
+        feeds = {"x": np.zeros((batch, 3), np.float32)}
+        (result,) = predicted.measure([artifact()], feeds, SCREEN)
+        assert isinstance(result, Measurement)
+        expected = predicted.roofline.latency([cost(flops=100_000_000 * batch)], 4).value
+        assert result.p50_ms == pytest.approx(expected)
+        assert sum(predicted.profile(artifact(), feeds, runs=3).values()) == pytest.approx(expected)
 
 
 def test_it_computes_nothing() -> None:
@@ -169,5 +185,5 @@ def test_its_facts_are_those_of_the_profile() -> None:
 
 def test_nothing_is_predicted_for_this_machine() -> None:
     with pytest.raises(ConfigError, match="local cannot be predicted") as caught:
-        PredictedBoard(profiles.load("local"), lambda _: [], {})
+        PredictedBoard(profiles.load("local"), lambda _, __: [], {})
     assert "--board" in str(caught.value.hint)

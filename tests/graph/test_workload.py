@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir
 import onnxruntime
@@ -10,6 +11,7 @@ import pytest
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import ModelError
 from edgeopt.core.workload import NodeCost
+from edgeopt.graph.freeze import fix_inputs
 from edgeopt.graph.workload import costs, workload
 from tests.graph.mobilenet import mobilenet_v2
 
@@ -138,6 +140,42 @@ def test_a_quantized_lstm_is_shaped_and_counted() -> None:
     assert (cost.write_bytes, cost.compute) == (4 * steps * h, "int8")
 
 
+@pytest.mark.parametrize("product", [
+    "DynamicQuantizeMatMul(x, w, s)",
+    "MatMulIntegerToFloat(q, w, s, s)",
+    "FusedMatMul(x, f)",
+    "FusedMatMul<transA = 1>(t, f)",
+])  # fmt: skip
+def test_what_follows_a_contributed_product_is_shaped(product: str) -> None:
+    """onnxruntime itself says that the shapes are right."""
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    product (float[2,5,4] x, uint8[2,5,4] q, float[2,4,5] t) => (float[a,b,c] y)
+    <int8[4,3] w = {{{",".join(["1"] * 12)}}}, float[4,3] f = {{{",".join(["1"] * 12)}}}, float s = {{1}}>
+    {{ p = com.microsoft.{product} r = Relu(p) y = com.microsoft.{product} }}"""
+    model = onnx.parser.parse_model(text)
+    found = costs(onnx_ir.from_proto(model), fused=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    types = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+    (answer,) = session.run(None, {i.name: np.ones(i.shape, types[i.type]) for i in session.get_inputs()})
+    kinds = [cost.op_type for cost in found]
+    relu, last = found[kinds.index("Relu")], found[-1]
+    assert relu.write_bytes == last.write_bytes == answer.nbytes
+    assert last.flops == 2 * answer.size * 4
+    assert (last.compute == "int8") is ("Integer" in product or "Quantize" in product)
+
+
+def test_two_quantized_lstms_in_a_row_are_shaped() -> None:
+    h, steps = 2, 5
+    ones = ",".join(["1"] * h * 4 * h)
+    lstm = f"com.microsoft.DynamicQuantizeLSTM<hidden_size = {h}>"
+    found = counted(f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    lstms (float[{steps},1,{h}] x) => (float[a,b,c,d] y)
+    <int8[1,{h},{4 * h}] w = {{{ones}}}, float[1] s = {{1}}, int8[1] z = {{0}}, int64[1] one = {{1}}>
+    {{ first = {lstm}(x, w, w, , , , , , s, z, s, z) flat = Squeeze(first, one)
+       y = {lstm}(flat, w, w, , , , , , s, z, s, z) }}""")
+    assert found["DynamicQuantizeLSTM"].write_bytes == 4 * steps * h
+
+
 def test_a_lookup_reads_the_rows_that_it_takes_and_a_reshape_reads_nothing() -> None:
     found = counted("""<ir_version: 8, opset_import: ["" : 17]>
     lookup (int64[3] i, float[1000,8] table) => (float[24] y)
@@ -177,13 +215,51 @@ def test_a_file_is_counted_with_the_options_of_its_session(tmp_path: Path) -> No
     onnx.save(mobilenet_v2(64), path)
     artifact = Artifact("key", path, "sha", path.stat().st_size)
     basic = Artifact("key", path, "sha", 1, session_options={"graph_optimization_level": "basic"})
-    assert len(workload(artifact)) < len(workload(basic))
+    assert len(workload(artifact, {})) < len(workload(basic, {}))
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError, match="cannot read"):
-        workload(Artifact("key", tmp_path / "m.onnx", "sha", 1))
+        workload(Artifact("key", tmp_path / "m.onnx", "sha", 1), {})
+
+
+OPEN_BATCH = """<ir_version: 8, opset_import: ["" : 17]>
+open (float[n,4] a, float[n,4] b) => (float[n,2] y) <float[4,2] w = {1,1,1,1,1,1,1,1}>
+{ s = Sub(a, b) y = MatMul(s, w) }"""
+
+
+def open_batch(folder: Path) -> Artifact:
+    onnx.save(onnx.parser.parse_model(OPEN_BATCH), folder / "m.onnx")
+    return Artifact("key", folder / "m.onnx", "sha", 1)
+
+
+def test_sizes_that_the_file_leaves_open_are_those_of_the_inputs(tmp_path: Path) -> None:
+    for batch in (1, 3):
+        found = workload(open_batch(tmp_path), {"a": (batch, 4), "b": (batch, 4)})
+        assert [cost.flops for cost in found] == [4 * batch, 2 * batch * 2 * 4]
+
+
+def test_an_input_that_is_not_given_shares_the_sizes_of_those_that_are(tmp_path: Path) -> None:
+    model = parsed(OPEN_BATCH)
+    fix_inputs(model, {"a": (3, 4)})
+    assert [list(value.shape or ()) for value in model.graph.inputs] == [[3, 4], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "complaint"),
+    [
+        ({}, "not known"),
+        ({"a": (1, 4), "c": (1, 4)}, "no input 'c'"),
+        ({"a": (1, 5), "b": (1, 4)}, "contradicts"),
+        ({"a": (1, 4), "b": (2, 4)}, "share the size"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_file_are_refused(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]], complaint: str
+) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        workload(open_batch(tmp_path), shapes)
 
 
 def test_the_runtime_executes_about_as_many_nodes_as_foreseen(tmp_path: Path) -> None:
