@@ -57,8 +57,8 @@ class Address:
         known = plugins.names("transports")
         if parts.scheme not in known:
             raise ConfigError(
-                f"{url!r} is not the address of a board: known transports are {', '.join(known)}",
-                hint="ssh://user@host:port; an alias of ~/.ssh/config is ssh://ALIAS",
+                f"{url!r} is not the address of a board: unknown transport {parts.scheme!r}",
+                hint=f"known: {', '.join(known)}; an SSH address is ssh://user@host:port",
             )
         if parts.scheme == "ssh" and not parts.hostname:
             raise ConfigError(f"{url!r} is not the address of a board: it names no host")
