@@ -20,6 +20,7 @@ from edgeopt.data.metrics import resolve
 from edgeopt.data.preprocess import Preprocess
 from edgeopt.data.source import open_data
 from edgeopt.data.split import Part, Parts, split
+from edgeopt.data.streams import check_state
 from edgeopt.graph.calibration import Samples
 from edgeopt.graph.equivalence import random_feeds
 from edgeopt.graph.model import Model, freeze, load
@@ -134,6 +135,7 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
     """
     said = options.data
     loaded = load(options.model)
+    check_state(said.state, [spec.name for spec in loaded.inputs], [spec.name for spec in loaded.outputs])
     batch = Batch(said.batch, said.batch_axis or 0)
     if said.search is None:
         if said.calibration or said.confirm or said.metric:
