@@ -23,7 +23,7 @@ class SmallDisk:
     free: Callable[[], None]
 
 
-@pytest.fixture(params=[1, 40, 120], ids="{} KiB left".format)
+@pytest.fixture(params=[1, 80], ids="{} KiB left".format)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDisk]:
     left, folder = int(request.param) << 10, tmp_path / "disk"
     folder.mkdir()

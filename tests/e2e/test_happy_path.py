@@ -84,7 +84,9 @@ def test_a_search_with_data_and_what_repeating_it_does(
     assert marks(out) == after
 
 
-def test_without_data_only_exact_changes_are_made(edgeopt: Program, model: Path) -> None:
+def test_without_data_only_exact_changes_are_made_until_fresh_starts_anew(
+    edgeopt: Program, model: Path
+) -> None:
     command = (model.name, "--sampler", "random", "-o", "out")
     ran = edgeopt.optimize(*command, "--budget", 0)
     assert ran.code == 0, ran.err
@@ -106,15 +108,10 @@ def test_without_data_only_exact_changes_are_made(edgeopt: Program, model: Path)
         "status": "unverified", "basis": "none", "verified_on": None, "n": 0, "drop": None, "bound": None,
     }  # fmt: skip
 
-
-def test_fresh_starts_anew_and_keeps_the_old_study(edgeopt: Program, model: Path) -> None:
-    command = ("--threads", 1, "--budget", 0, "-o", "out")
-    ran = edgeopt.optimize(model.name, *command)
-    assert ran.code == 0, ran.err
     made.classifier(edgeopt.folder / "other.onnx", seed=7)
-    ran = edgeopt.optimize("other.onnx", *command, "--fresh")
-    assert ran.code == 0, ran.err
-    check_result(ran.document)
-    assert 0 in ran.told
-    assert ran.document["model"] == str(edgeopt.folder / "other.onnx")
+    fresh = edgeopt.optimize("other.onnx", *command[1:], "--threads", 1, "--budget", 0, "--fresh")
+    assert fresh.code == 0, fresh.err
+    check_result(fresh.document)
+    assert 0 in fresh.told
+    assert fresh.document["model"] == str(edgeopt.folder / "other.onnx")
     assert (edgeopt.folder / "out" / "previous" / "study.log").is_file()
