@@ -81,7 +81,7 @@ def test_virtual_unknown_and_malformed_boards_are_usage_errors() -> None:
     for board, why in (
         ("virtual", "not available in this version"),
         ("bedroom", "unknown board 'bedroom'"),
-        ("telnet://bedroom", "known transports are local, ssh"),
+        ("telnet://bedroom", "unknown transport 'telnet'"),
         ("ssh://a:b", "not the address"),
     ):
         with pytest.raises(ConfigError, match=why):
