@@ -114,4 +114,4 @@ def test_without_data_only_exact_changes_are_made_until_fresh_starts_anew(
     check_result(fresh.document)
     assert 0 in fresh.told
     assert fresh.document["model"] == str(edgeopt.folder / "other.onnx")
-    assert (edgeopt.folder / "out" / "previous" / "study.log").is_file()
+    assert (edgeopt.folder / "out" / "previous" / "1" / "study.log").is_file()
