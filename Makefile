@@ -12,6 +12,8 @@ export OPENBLAS_NUM_THREADS := 1
 
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+# Tests at once; the long suites of `make accept`, which compare times, run one by one.
+JOBS ?= 2
 EXAMPLES := cnn rnn fnn transformer
 BIN := .venv/bin
 
@@ -31,7 +33,7 @@ demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute o
 
 test: .venv/developing lint ## Everything that must hold, except the long suites
 	@.ci/need git sshd ssh-keygen unshare
-	$(BIN)/pytest -m "not long" $(PYTEST_FLAGS)
+	$(BIN)/pytest -n $(JOBS) -m "not long" $(PYTEST_FLAGS)
 
 lint: .venv/developing
 	$(BIN)/ruff check
