@@ -47,7 +47,7 @@ def run_final(job: Job) -> Final:
     job.observer.stage("final", 1 + len(others))
     accuracies = [_confirm(job, trial, comparisons) for trial in others]
     contenders = _measure_together(job, [original, *others])
-    first = replace(contenders[0], accuracy=_own_accuracy(job, comparisons))
+    first = replace(contenders[0], accuracy=_own_accuracy(job))
     job.confirm_score = first.accuracy.score if first.accuracy else None
     judged = [
         _judge(job, contender, first, accuracy, comparisons)
@@ -177,11 +177,9 @@ def _confirm(job: Job, trial: Trial, comparisons: int) -> Accuracy | None:
     return job.gate.bound(job.evaluator.host_run(trial.artifact), comparisons)
 
 
-def _own_accuracy(job: Job, comparisons: int) -> Accuracy | None:
-    """The original's: it cannot differ from itself, so only the size of the data bounds its drop."""
-    if job.gate is None:
-        return None
-    return replace(job.gate.original("confirm"), bound=job.gate.least_bound(comparisons))
+def _own_accuracy(job: Job) -> Accuracy | None:
+    """The original's: the file is the same byte for byte, so nothing is lost, however few the samples."""
+    return None if job.gate is None else replace(job.gate.original("confirm"), bound=0.0)
 
 
 def _verify(
@@ -190,7 +188,7 @@ def _verify(
     """The accuracy of outputs that the board computed: its int8 kernels are its own."""
     if job.gate is None:
         return None, None
-    if job.board.provenance == "predicted":
+    if job.board.provenance == "predicted" or winner.trial.kind == "baseline":
         return winner.accuracy, "host"
     gate = job.gate
     return patiently(job, lambda: gate.bound(_board_run(job, winner.artifact), comparisons)), "board"
