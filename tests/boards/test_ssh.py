@@ -308,5 +308,5 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ssh_needs_a_host() -> None:
-    with pytest.raises(ConfigError, match="needs a host"):
+    with pytest.raises(ConfigError, match="names no host"):
         whoami("ssh://")
