@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Kind, Trial
 from edgeopt.optimize.batch import Run
 from edgeopt.optimize.job import Job
@@ -88,26 +89,39 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
     trials = job.store.trials
     original = next(trial for trial in trials if trial.kind == "baseline")
     objective = job.options.objective
-    figures = {trial.number: value for trial in trials if (value := objective.of_trial(trial)) is not None}
-    feasible = sorted((t for t in trials if t.number in figures), key=lambda t: figures[t.number])
+    feasible = [trial for trial in trials if objective.of_trial(trial) is not None]
     chosen = {_setup(original)}
 
-    def contest(kind: Kind, bar: float, most: int) -> list[Trial]:
+    def contest(kind: Kind, rivals: Sequence[Trial], most: int) -> list[Trial]:
         found: list[Trial] = []
-        for trial in feasible:
-            if trial.kind != kind or _setup(trial) in chosen or len(found) == most:
-                continue
-            # A screening carries noise, so one that looks slightly worse than the bar may still be better.
-            if figures[trial.number] <= bar * job.screening_slack:
-                chosen.add(_setup(trial))
-                found.append(trial)
+        # By the figure corrected for drift, and as it was clocked: the control has noise of its own, and a
+        # correction by it must not hide who was fast.
+        for figure in (_clocked, _corrected):
+            bar = min((figure(objective, trial) for trial in rivals), default=float("inf"))
+            for trial in sorted(feasible, key=lambda one: figure(objective, one)):
+                if trial.kind != kind or _setup(trial) in chosen or len(found) == most:
+                    continue
+                # A screening carries noise: one that looks slightly worse than the bar may be better.
+                if figure(objective, trial) <= bar * job.screening_slack:
+                    chosen.add(_setup(trial))
+                    found.append(trial)
+            most += 1  # one place is kept for the other order
         return found
 
-    nothing = float("inf")
-    best_reference = min((figures[t.number] for t in feasible if t.kind == "reference"), default=nothing)
-    references = contest("reference", best_reference, MOST_REFERENCES)
-    bar = min(figures.get(original.number, nothing), best_reference)
-    return original, references, contest("candidate", bar, MOST_FINALISTS)
+    recipes = [trial for trial in feasible if trial.kind == "reference"]
+    references = contest("reference", recipes, MOST_REFERENCES - 1)
+    standing = [trial for trial in feasible if trial.kind != "candidate"]
+    return original, references, contest("candidate", standing, MOST_FINALISTS - 1)
+
+
+def _corrected(objective: Objective, trial: Trial) -> float:
+    return objective.of_trial(trial) or float("inf")
+
+
+def _clocked(objective: Objective, trial: Trial) -> float:
+    if trial.measurement is None:
+        return float("inf")
+    return _corrected(objective, replace(trial, measurement=replace(trial.measurement, drift=1.0)))
 
 
 def _setup(trial: Trial) -> tuple[str, str]:

@@ -1,0 +1,55 @@
+"""Who enters the final stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import Candidate
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.objective import Objective
+from edgeopt.core.quantity import Quantity
+from edgeopt.core.trial import Kind, Trial
+from edgeopt.optimize.final import select
+
+
+def trial(number: int, kind: Kind, p50_ms: float, drift: float = 1.0) -> Trial:
+    name = f"t{number}"
+    measurement = Measurement(Quantity(p50_ms, "ms", p50_ms, p50_ms, "measured", "clock"), drift=drift)
+    artifact = Artifact(name, Path(f"/{name}.onnx"), name, 1000)
+    return Trial(number, Candidate.of("m", {"x": name}), "COMPLETE", kind, name, artifact, measurement)
+
+
+def job(*trials: Trial) -> Any:
+    return SimpleNamespace(
+        store=SimpleNamespace(trials=list(trials)),
+        options=SimpleNamespace(objective=Objective()),
+        screening_slack=1.05,
+    )
+
+
+def test_a_noisy_control_does_not_hide_the_recipe_that_was_clocked_fastest() -> None:
+    """Seen: the control stumbled beside `threads-1`, whose corrected figure then seemed twice as good."""
+    _, references, finalists = select(
+        job(
+            trial(0, "baseline", 0.68),
+            trial(1, "reference", 0.35),
+            trial(2, "reference", 0.54, drift=2.0),
+            trial(3, "candidate", 0.34),
+            trial(4, "candidate", 0.90),
+        )
+    )
+    assert [t.number for t in references] == [1, 2]
+    assert [t.number for t in finalists] == [3]
+
+
+def test_at_most_three_of_each_and_none_that_is_clearly_slower() -> None:
+    many = [trial(n, "reference", 0.5 + n / 1000) for n in range(1, 7)]
+    more = [trial(n, "candidate", 0.4 + n / 1000) for n in range(10, 17)]
+    _, references, finalists = select(
+        job(trial(0, "baseline", 1.0), *many, *more, trial(20, "candidate", 0.9))
+    )
+    assert len(references) == len(finalists) == 3
+    assert all(t.number < 20 for t in finalists)
