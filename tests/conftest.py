@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.sshd import Sshd, make_key
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Set before HOME is a fresh folder, or matplotlib searches all fonts again for each test.
 os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+# A shell starts what it puts in the background deaf to Ctrl-C, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
