@@ -1,0 +1,55 @@
+"""How far a screening is corrected by the control measured beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.quantity import Quantity
+from edgeopt.evaluate import Evaluator
+
+CONTROL, OTHER = (Artifact(name, Path(f"/{name}.onnx"), name, 1000) for name in ("control", "other"))
+START_MS, OTHER_MS = 10.0, 5.0
+
+
+class Scripted:
+    """A board on which control and candidate take what the script says, one line a screening."""
+
+    name, device, provenance = "scripted", "local", "measured"
+    facts = SimpleNamespace(runtimes={}, epoch="")
+
+    def __init__(self, script: Sequence[tuple[float, float]]) -> None:
+        self._script = iter(script)
+
+    def measure(self, artifacts: Sequence[Artifact], feeds: Any, protocol: Any) -> list[Measurement]:
+        control_ms, other_ms = next(self._script)
+        return [figure(control_ms, 1.0), figure(other_ms, other_ms / control_ms)][: len(artifacts)]
+
+
+def figure(ms: float, ratio: float) -> Measurement:
+    return Measurement(Quantity(ms, "ms", ms, ms, "measured", "clock"), control_ratio=ratio)
+
+
+def drifts(*script: tuple[float, float]) -> list[float | None]:
+    anything: Any = None
+    evaluator = Evaluator(
+        anything, cast(Any, Scripted(script)), anything, {}, anything, None, 3.0, 1, 0.0, anything,
+        control=CONTROL, control_p50_ms=START_MS,
+    )  # fmt: skip
+    return [evaluator.measure(OTHER, cast(Protocol, None)).drift for _ in script]
+
+
+def test_one_slow_reading_of_the_control_corrects_nothing() -> None:
+    quiet = (START_MS, OTHER_MS)
+    assert drifts(quiet, quiet, (18.0, OTHER_MS), quiet, quiet) == pytest.approx([1.0] * 5)
+
+
+def test_a_board_that_stays_slow_is_corrected_from_the_second_reading() -> None:
+    quiet, slow = (START_MS, OTHER_MS), (1.5 * START_MS, 1.5 * OTHER_MS)
+    assert drifts(quiet, quiet, slow, slow, slow) == pytest.approx([1.0, 1.0, 1.0, 1.5, 1.5])
