@@ -18,6 +18,7 @@ import ctypes
 import gc
 import hashlib
 import json
+import mmap
 import os
 import platform
 import re
@@ -26,6 +27,7 @@ import select
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -110,7 +112,7 @@ def load(
     begun_ns = time.perf_counter_ns()
     session = onnxruntime.InferenceSession(job["model"], settings, providers=["CPUExecutionProvider"])
     load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
-    state.update(kind="run", session=session, names=job["names"])
+    state.update(kind="run", session=session, names=job["names"], profiles=profile is not None)
     with numpy.load(job["feeds"], allow_pickle=False) as arrays:
         state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
     begun_ns = time.perf_counter_ns()
@@ -170,6 +172,54 @@ def node_times(state: dict[str, Any], runs: int) -> dict[str, float]:
     return {name: total / runs for name, total in totals.items()}
 
 
+def markers() -> dict[str, Callable[[], None]]:
+    """`start`, `again` and `stop`, which tell an emulator to count what runs between them.
+
+    They are functions of one hint instruction each, which does nothing on a real arm64 core.
+    """
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    calls = {"start": 0xD5032E1F, "again": 0xD5032E5F, "stop": 0xD5032E3F}  # hint #0x70, #0x72, #0x71
+    for hint in calls.values():
+        page.write(struct.pack("<II", hint, 0xD65F03C0))  # and `ret`
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    # Written first and made executable then: the kernel thereby brings the instruction cache up to date.
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise Failed("request", "this system lets nobody make code")
+    MARKER_PAGES.append(page)
+    return {name: ctypes.CFUNCTYPE(None)(address + 8 * at) for at, name in enumerate(calls)}
+
+
+MARKER_PAGES: list[mmap.mmap] = []
+"""Kept, for what is called lies in them."""
+
+
+def count(state: dict[str, Any], cache_runs: int) -> dict[str, Any]:
+    """One inference between the markers, after `cache_runs` that only fill the emulator's caches.
+
+    `events`: of a session that profiles, category, name, begin and duration in us of what the runtime timed in
+    that inference, in the order in which it ended; else empty.
+    """
+    run, feeds, marker = state["session"].run, state["feeds"], markers()
+    start, again, stop = marker["start"], marker["again"], marker["stop"]
+    start()
+    for _ in range(cache_runs):
+        run(None, feeds)
+    again()
+    run(None, feeds)
+    stop()
+    events = json.loads(Path(state["session"].end_profiling()).read_bytes()) if state["profiles"] else []
+    begun = max((event["ts"] for event in events if event.get("name") == "model_run"), default=0)
+    return {
+        "starts": 1,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "events": [
+            [event["cat"], event["name"], event["ts"], event["dur"]]
+            for event in events
+            if event.get("ph") == "X" and event["ts"] >= begun
+        ],
+    }
+
+
 def outputs(state: dict[str, Any], samples: str, target: str) -> None:
     """Run every sample of an `.npz` whose arrays are named `SAMPLE_INPUT`; outputs go to `SAMPLE_OUTPUT`."""
     import numpy
@@ -185,7 +235,7 @@ def outputs(state: dict[str, Any], samples: str, target: str) -> None:
 
 
 STEPS: dict[str, Callable[..., Any]] = {
-    step.__name__: step for step in (bare, load, warm_up, take, node_times, outputs)
+    step.__name__: step for step in (bare, load, warm_up, take, node_times, count, outputs)
 }
 
 
@@ -221,7 +271,8 @@ class Child:
 
     alive: ClassVar[list[Child]] = []
 
-    def __init__(self, orders: Orders, allowance_s: float) -> None:
+    def __init__(self, orders: Orders, allowance_s: float, repeatable: bool = False) -> None:
+        """`repeatable`: it executes the same instructions at the same addresses every time."""
         self.orders, self.left_s, self.kills = orders, allowance_s, oom_kills()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.started_ns = time.perf_counter_ns()
@@ -231,7 +282,12 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+            env={
+                **os.environ,
+                "ORT_DISABLE_TELEMETRY": "1",
+                **({"PYTHONHASHSEED": "0"} if repeatable else {}),
+            },
+            preexec_fn=fixed_addresses if repeatable else None,
         )
         Child.alive.append(self)
         if not self.process.stdin or not self.process.stdout:
@@ -281,6 +337,11 @@ class Child:
             self.process.kill()
             self.process.communicate()
             self.errors.close()
+
+
+def fixed_addresses() -> None:
+    """Stack, heap and libraries of what this process becomes are not moved about at random."""
+    ctypes.CDLL(None).personality(0x0040000)  # ADDR_NO_RANDOMIZE
 
 
 class Race:
@@ -408,6 +469,24 @@ class Runner:
     def on_profile(self, job: dict[str, Any], runs: int) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             return self.alone("node_times", job, profile=f"{folder}/trace", runs=runs)
+
+    def on_count(self, job: dict[str, Any], cache_runs: int = 0, profile: bool = False) -> dict[str, Any]:
+        """One inference of a fresh process between the markers, for an emulator to count; see `count`.
+
+        On a real arm64 board the markers do nothing, and nobody counts; elsewhere it is refused.
+        """
+        if platform.machine() != "aarch64" or sys.maxsize < 2**32:
+            raise Failed("request", f"this is no arm64 board: {platform.machine()}")
+        process = Child(self.orders, self.deadline_s, repeatable=True)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                prefix = f"{folder}/trace" if profile else None
+                process.ask("load", job=self.located(job), started_ns=process.started_ns, profile=prefix)
+                told = process.ask("count", cache_runs=cache_runs)
+            return {**told, "runtime_rss_bytes": self.runtime.get("peak_rss_bytes")}
+        finally:
+            process.end()
+            markers()["stop"]()  # it may have died in between
 
     def on_infer(self, job: dict[str, Any]) -> dict[str, str]:
         """Outputs of every sample in the job's feeds, as a new object."""
