@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs on a board: measures, profiles and runs models for edgeopt, and says who the board is.
 
-One file, Python 3.9 or later, the standard library and ONNX Runtime. It is started over SSH with the
+One file, Python 3.9 or later, the standard library, and ONNX Runtime or LiteRT. It is started over SSH with the
 folder of its files as argument, reads one JSON request per line from stdin and answers each with one
 JSON line on stdout: `{"version": 1, "id": 7, "ok": {...}}` or `{..., "error": {"kind", "message"}}`.
 It opens no port and ends when stdin does. Models and inputs are files in `FOLDER/objects`, named by SHA-256.
@@ -15,6 +15,7 @@ Error kinds: `deadline crash oom load run` are the model's; `request` is the cal
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import hashlib
 import json
@@ -79,16 +80,21 @@ def child() -> None:
             answer = {"ok": STEPS[request.pop("step")](state, **request)}
         except Exception as error:  # a runtime's exceptions share no base class
             kind = "oom" if isinstance(error, MemoryError) or "bad_alloc" in str(error) else state["kind"]
+            kind = error.kind if isinstance(error, Failed) else kind
             answer = {"error": {"kind": kind, "message": f"{type(error).__name__}: {error}"[:500]}}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def bare(_state: dict[str, Any]) -> dict[str, Any]:
+def bare(_state: dict[str, Any], runtime: str) -> dict[str, Any]:
     """Import the runtime and nothing else: what of the memory is not the model's."""
+    if runtime == "litert":
+        import ai_edge_litert.interpreter  # noqa: F401
+
+        return {runtime: version("ai-edge-litert"), "peak_rss_bytes": peak_rss_bytes()}
     import onnxruntime
 
-    return {"onnxruntime": onnxruntime.__version__, "peak_rss_bytes": peak_rss_bytes()}
+    return {runtime: onnxruntime.__version__, "peak_rss_bytes": peak_rss_bytes()}
 
 
 def load(
@@ -96,23 +102,11 @@ def load(
 ) -> dict[str, Any]:
     """Load a model and run it once."""
     import numpy
-    import onnxruntime
 
-    options, settings = job["options"], onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    settings.intra_op_num_threads = options["intra_op_num_threads"]
-    settings.inter_op_num_threads = options["inter_op_num_threads"]
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel(
-        options["graph_optimization_level"]
-    )
-    for key, value in options["config"].items():
-        settings.add_session_config_entry(key, value)
-    if profile:
-        settings.enable_profiling, settings.profile_file_prefix = True, profile
     begun_ns = time.perf_counter_ns()
-    session = onnxruntime.InferenceSession(job["model"], settings, providers=["CPUExecutionProvider"])
+    session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
     load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
-    state.update(kind="run", session=session, names=job["names"], profiles=profile is not None)
+    state.update(kind="run", session=session, names=job["names"])
     with numpy.load(job["feeds"], allow_pickle=False) as arrays:
         state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
     begun_ns = time.perf_counter_ns()
@@ -124,6 +118,55 @@ def load(
         "first_inference_ms": (done_ns - begun_ns) / 1e6,
         "cold_start_ms": (done_ns - started_ns) / 1e6,
     }
+
+
+def onnxruntime_session(model: str, options: dict[str, Any], profile: str | None) -> Any:
+    """An ONNX Runtime session."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = options["intra_op_num_threads"]
+    settings.inter_op_num_threads = options["inter_op_num_threads"]
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel(
+        options["graph_optimization_level"]
+    )
+    for key, value in options["config"].items():
+        settings.add_session_config_entry(key, value)
+    if profile:
+        settings.enable_profiling, settings.profile_file_prefix = True, profile
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
+class LiteRt:
+    """A LiteRT interpreter that is called as an ONNX Runtime session is: inputs copied in, outputs out."""
+
+    def __init__(self, model: str, options: dict[str, Any], profile: str | None) -> None:
+        if profile:
+            raise ValueError("LiteRT does not tell the times of single operators")
+        from ai_edge_litert import interpreter
+
+        kinds = interpreter.OpResolverType
+        self.interpreter = interpreter.Interpreter(
+            model_path=model,
+            num_threads=options["num_threads"] or len(os.sched_getaffinity(0)),
+            experimental_op_resolver_type=kinds.AUTO
+            if options["xnnpack"]
+            else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        self.interpreter.allocate_tensors()
+        self.inputs = {known["name"]: known["index"] for known in self.interpreter.get_input_details()}
+        self.outputs = [known["index"] for known in self.interpreter.get_output_details()]
+
+    def run(self, _names: None, feeds: dict[str, Any]) -> list[Any]:
+        for name, value in feeds.items():
+            self.interpreter.set_tensor(self.inputs[name], value)
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(index) for index in self.outputs]
+
+
+SESSIONS: dict[str, Callable[..., Any]] = {"onnxruntime": onnxruntime_session, "litert": LiteRt}
+"""How a runtime loads a model; each gives something with `run(None, feeds)`."""
 
 
 def warm_up(state: dict[str, Any], most_s: float) -> None:
@@ -172,6 +215,7 @@ def node_times(state: dict[str, Any], runs: int) -> dict[str, float]:
     return {name: total / runs for name, total in totals.items()}
 
 
+@functools.cache
 def markers() -> dict[str, Callable[[], None]]:
     """`start`, `again` and `stop`, which tell an emulator to count what runs between them.
 
@@ -185,19 +229,18 @@ def markers() -> dict[str, Callable[[], None]]:
     # Written first and made executable then: the kernel thereby brings the instruction cache up to date.
     if ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
         raise Failed("request", "this system lets nobody make code")
-    MARKER_PAGES.append(page)
+    PAGES.append(page)  # for as long as anybody may call what lies in it
     return {name: ctypes.CFUNCTYPE(None)(address + 8 * at) for at, name in enumerate(calls)}
 
 
-MARKER_PAGES: list[mmap.mmap] = []
-"""Kept, for what is called lies in them."""
+PAGES: list[mmap.mmap] = []
 
 
 def count(state: dict[str, Any], cache_runs: int) -> dict[str, Any]:
     """One inference between the markers, after `cache_runs` that only fill the emulator's caches.
 
-    `events`: of a session that profiles, category, name, begin and duration in us of what the runtime timed in
-    that inference, in the order in which it ended; else empty.
+    `events`: of a session that profiles, category, name, begin and duration in us of what the runtime timed
+    in that inference, in the order in which it ended; else empty.
     """
     run, feeds, marker = state["session"].run, state["feeds"], markers()
     start, again, stop = marker["start"], marker["again"], marker["stop"]
@@ -276,6 +319,7 @@ class Child:
         self.orders, self.left_s, self.kills = orders, allowance_s, oom_kills()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.started_ns = time.perf_counter_ns()
+        env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "--child"],
             bufsize=0,
@@ -327,7 +371,8 @@ class Child:
         if status == -signal.SIGKILL and oom_kills() > self.kills:
             return Failed("oom", "was killed by the kernel: out of memory")
         self.errors.seek(0)
-        said = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        said = [line for line in lines if not line.startswith("INFO: ")][-1:]  # LiteRT greets there
         how = f"died of {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
         return Failed("crash", ": ".join([how, *said])[:500])
 
@@ -412,15 +457,11 @@ class Runner:
 
     def __init__(self, folder: Path, orders: Orders) -> None:
         self.objects, self.orders, self.deadline_s = folder / "objects", orders, 0.0
-        self.runtime: dict[str, Any] = {}
+        self.runtimes: dict[str, dict[str, Any]] = {}
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def on_hello(self) -> dict[str, Any]:
         """Who the board is, and whether its runtime can be imported."""
-        try:
-            self.runtime = self.alone("bare")
-        except Failed as error:
-            self.runtime = {"error": str(error)}
         return {
             "machine": platform.machine(),
             "kernel": platform.release(),
@@ -430,7 +471,7 @@ class Runner:
             "cores": len(os.sched_getaffinity(0)),
             "files": {name: read(name) for name in FILES},
             "temperature_c": temperature_c(),
-            "runtime": self.runtime,
+            "runtime": self.bare("onnxruntime"),
             "other_runtimes": {name: installed(name) for name in ("tflite-runtime", "ai-edge-litert")},
         }
 
@@ -451,6 +492,8 @@ class Runner:
         race = Race(
             self.orders, [self.located(job) for job in jobs], {**protocol, "deadline_s": self.deadline_s}
         )
+        for job, result in zip(jobs, race.results):
+            result["runtime_rss_bytes"] = self.bare(job["runtime"]).get("peak_rss_bytes")
         before, begun = conditions(), time.monotonic()
         for turn in range(protocol["processes"]):
             race.run(turn)
@@ -463,7 +506,6 @@ class Runner:
             "before": before,
             "after": after,
             "other_cpu": None if other is None else max(0.0, other) / capacity_s,
-            "runtime_rss_bytes": self.runtime.get("peak_rss_bytes"),
         }
 
     def on_profile(self, job: dict[str, Any], runs: int) -> Any:
@@ -506,6 +548,15 @@ class Runner:
                 removed += 1
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         return {"removed": removed}
+
+    def bare(self, runtime: str) -> dict[str, Any]:
+        """What a runtime takes without a model, or why it cannot be imported; found out once."""
+        if runtime not in self.runtimes:
+            try:
+                self.runtimes[runtime] = self.alone("bare", runtime=runtime)
+            except Failed as error:
+                self.runtimes[runtime] = {"error": str(error)}
+        return self.runtimes[runtime]
 
     def path(self, sha256: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
