@@ -34,6 +34,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -88,13 +89,8 @@ def child() -> None:
 
 def bare(_state: dict[str, Any], runtime: str) -> dict[str, Any]:
     """Import the runtime and nothing else: what of the memory is not the model's."""
-    if runtime == "litert":
-        import ai_edge_litert.interpreter  # noqa: F401
-
-        return {runtime: version("ai-edge-litert"), "peak_rss_bytes": peak_rss_bytes()}
-    import onnxruntime
-
-    return {runtime: onnxruntime.__version__, "peak_rss_bytes": peak_rss_bytes()}
+    import_module(MODULES[runtime])
+    return {"peak_rss_bytes": peak_rss_bytes()}
 
 
 def load(
@@ -103,10 +99,11 @@ def load(
     """Load a model and run it once."""
     import numpy
 
+    import_module(MODULES[job["runtime"]])
     begun_ns = time.perf_counter_ns()
     session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
     load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
-    state.update(kind="run", session=session, names=job["names"])
+    state.update(kind="run", session=session, names=job["names"], profiles=profile is not None)
     with numpy.load(job["feeds"], allow_pickle=False) as arrays:
         state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
     begun_ns = time.perf_counter_ns()
@@ -165,6 +162,7 @@ class LiteRt:
         return [self.interpreter.get_tensor(index) for index in self.outputs]
 
 
+MODULES = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert.interpreter"}
 SESSIONS: dict[str, Callable[..., Any]] = {"onnxruntime": onnxruntime_session, "litert": LiteRt}
 """How a runtime loads a model; each gives something with `run(None, feeds)`."""
 
@@ -326,11 +324,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={
-                **os.environ,
-                "ORT_DISABLE_TELEMETRY": "1",
-                **({"PYTHONHASHSEED": "0"} if repeatable else {}),
-            },
+            env={**env, "PYTHONHASHSEED": "0"} if repeatable else env,
             preexec_fn=fixed_addresses if repeatable else None,
         )
         Child.alive.append(self)
@@ -525,7 +519,7 @@ class Runner:
                 prefix = f"{folder}/trace" if profile else None
                 process.ask("load", job=self.located(job), started_ns=process.started_ns, profile=prefix)
                 told = process.ask("count", cache_runs=cache_runs)
-            return {**told, "runtime_rss_bytes": self.runtime.get("peak_rss_bytes")}
+            return {**told, "runtime_rss_bytes": self.bare(job["runtime"]).get("peak_rss_bytes")}
         finally:
             process.end()
             markers()["stop"]()  # it may have died in between
