@@ -107,10 +107,14 @@ class Evaluator:
     def measure(self, artifact: Artifact, protocol: Protocol) -> Measurement:
         """Measure in turns with the control, until the control shows that the board has not drifted.
 
+        What is counted or predicted does not drift: it is asked for once, without the control.
+
         Raises:
             CandidateFailed: The artifact crashed, ran out of memory or passed its deadline.
             MeasurementInvalid: The board drifted in every try.
         """
+        if self.board.provenance != "measured":
+            return self._counted(artifact, protocol)
         control = self.control or artifact
         alone = self.control is None or artifact == control
         for attempt in range(self.tries):
@@ -131,6 +135,15 @@ class Evaluator:
             f"{self.board.name} cannot be measured: {reason}, in {self.tries} tries",
             hint="let the board cool and stop what else runs on it; the same command resumes",
         )
+
+    def _counted(self, artifact: Artifact, protocol: Protocol) -> Measurement:
+        result = self.board.measure([artifact], self.feeds, protocol)[0]
+        if isinstance(result, CandidateFailed):
+            raise result
+        if result.validity is not None:
+            raise MeasurementInvalid(f"{self.board.name} cannot be measured: {result.validity}")
+        control_ms = self.control_p50_ms or result.p50_ms
+        return replace(result, control_ratio=result.p50_ms / control_ms if control_ms else None)
 
     def _felt(self, result: Measurement, drift: float) -> float:
         """How much slower the board was in just this artifact's turns, from the control's turns beside them.

@@ -53,8 +53,9 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
     watching = observer or Observer()
     profile = profiles.load(options.board.device)
     models, feeds = _prepared(options)
-    connected = connect(profile, options.board.board, Inventory.load(), workload, options.board.require)
-    watching.announce(connected.reason)
+    connected = connect(
+        profile, options.board.board, Inventory.load(), workload, options.board.require, watching
+    )
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         artifacts = [_artifact(model, Path(folder), options) for model in models]
         watching.stage("measuring", len(artifacts))
@@ -75,7 +76,7 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
         "board": board.name,
         "provenance": board.provenance,
         "measurements": rows,
-        "comparisons": _comparisons(names, results),
+        "comparisons": _comparisons(names, results, board),
     }
 
 
@@ -196,22 +197,32 @@ def _by_region(
 
 
 def _comparisons(
-    names: Sequence[str], results: Sequence[Measurement | CandidateFailed]
+    names: Sequence[str], results: Sequence[Measurement | CandidateFailed], board: Board
 ) -> list[dict[str, Any]]:
-    """Each model against the control; without repeated processes there is a ratio, but no interval."""
+    """Each model against the control.
+
+    What is measured has the interval of its repetitions, and none without them; what is not has that of the
+    board's pairwise error, within which two models are a tie.
+    """
     control = results[0]
     rows: list[dict[str, Any]] = []
     for name, result in zip(names[1:], results[1:], strict=True):
         if not isinstance(control, Measurement) or not isinstance(result, Measurement):
             continue
         found = paired_ratio(result.process_p50_ms, control.process_p50_ms, len(results) - 1)
+        is_measured = board.provenance == "measured"
+        if found is None and not is_measured:
+            ratio = result.p50_ms / control.p50_ms
+            found = (ratio, ratio * (1 - board.pairwise_error), ratio * (1 + board.pairwise_error))
+        differs = not found[1] <= 1 <= found[2] if found else None
         rows.append(
             {
                 "a": name,
                 "b": names[0],
                 "ratio_p50": found[0] if found else result.p50_ms / control.p50_ms,
                 "ci95": list(found[1:]) if found else None,
-                "significant": not found[1] <= 1 <= found[2] if found else None,
+                "significant": differs,
+                "tie": not is_measured and differs is False,
             }
         )
     return rows

@@ -209,6 +209,25 @@ class OptimizeOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmOptions:
+    """One `edgeopt confirm`.
+
+    Attributes:
+        folder: Of the study whose figures were not measured.
+        board: A configured board, `local` or `ssh://…`.
+        effort: None for that of the study.
+        command: What was typed, to be shown in the report.
+    """
+
+    folder: Path
+    board: str
+    effort: Effort | None = None
+    wait_s: float = 600.0
+    fresh: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureOptions:
     """One `edgeopt measure`.
 

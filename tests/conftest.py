@@ -31,6 +31,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def no_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without the tools of virtual boards: nothing is on its PATH."""
+    folder = tmp_path / "no tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr("edgeopt.boards.virtual.tools.SYSTEM_FOLDERS", str(folder))
+    return folder
+
+
+@pytest.fixture
 def identity(tmp_path: Path) -> Path:
     """The private key that the test's servers let in."""
     return make_key(tmp_path / "identity")

@@ -75,6 +75,9 @@ class Board(Protocol):
     facts: BoardFacts
     is_this_machine: bool
     """True if host work disturbs its measurements (local, loopback)."""
+    pairwise_error: float
+    """Two of its figures for variants of one model closer than this (relative) are a tie: what its model may
+    be off in their ratio. 0 where figures are measured: their noise is known from repetitions."""
 
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import Board
 from edgeopt.boards.facts import require_identity
-from edgeopt.boards.inventory import Inventory, NamedBoard
+from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.predicted import Workload
+from edgeopt.boards.resolve import resolve
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, ConfigError, ModelError
 from edgeopt.core.profile import DeviceProfile
-from edgeopt.core.quantity import STRENGTH, Provenance
+from edgeopt.core.progress import Observer
+from edgeopt.core.quantity import Provenance
+
+if TYPE_CHECKING:
+    from edgeopt.boards.virtual.board import VirtualBoard
+
+Ceiling = Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None]
+"""How long an artifact's arithmetic takes at the device's peak in ms, given the shapes of its inputs; None
+where the profile does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,47 +42,36 @@ def connect(
     inventory: Inventory,
     workload: Workload,
     require: Provenance | None = None,
+    observer: Observer | None = None,
 ) -> Connected:
     """Open the board to work on. Never falls back from the one that was meant to another provenance.
 
     Args:
         profile: Of `--device`.
-        board: `--board`: `local`, `predicted`, an address, a name of the inventory; None: see below.
+        board: `--board`, see `edgeopt.boards.resolve.resolve`; None to choose one.
         workload: What an artifact costs, for predictions and for the roofline.
         require: Anything weaker is refused.
-
-    Without `board`, this machine for the device `local`, else the first configured board of that device,
-    else `predicted`.
+        observer: Is told which board and why, for a virtual one before it is started.
 
     Raises:
         ConfigError: No such board, or it is configured as another device.
         ConnectError: It is unreachable, its host key is not trusted, or it lacks the runtime.
-        BoardError: It is not such a device, or its provenance is weaker than `require`.
+        BoardError: It is not such a device, its provenance is weaker than `require`, or this machine lacks
+            what emulates it.
     """
-    if board == "virtual":
-        raise ConfigError(
-            "virtual boards are not available in this version",
-            hint="--board predicted needs no hardware; --board ssh://user@host:port measures on it",
-        )
-    why = ""
-    named: NamedBoard | None = None
-    if board is None:
-        board, named, why = _choose(profile, inventory)
-    elif board not in ("local", "predicted") and "://" not in board:
-        named = inventory.get(board)
-        if named.device != profile.name:
-            raise ConfigError(f"board {board} is a {named.device}, not a {profile.name}")
-    offered: Provenance = "predicted" if board == "predicted" else "measured"
-    if require and STRENGTH[offered] < STRENGTH[require]:
-        raise BoardError(
-            f"--require {require}, but this board's figures would be {offered}{': ' + why if why else ''}",
-            hint=f"edgeopt boards add NAME ssh://user@host --device {profile.name}",
-        )
-    if board == "predicted":
-        return Connected(_predicted(profile, workload), f"board predicted: {why or 'as asked'}")
-    address = named.address if named else Address.parse(board)
-    opened = open_board(board if named else str(address), profile, address, workload)
-    return Connected(opened, f"board {opened.name}: {opened.facts.model}, {why or 'as asked'}")
+    watching = observer or Observer()
+    chosen = resolve(profile, board, inventory, require)
+    if chosen.provenance != "measured":
+        reason = f"board {chosen.name}: {chosen.why}"
+        watching.announce(reason)
+        emulated = chosen.provenance == "emulated"
+        opened = _virtual(profile, workload, watching) if emulated else _predicted(profile, workload)
+        return Connected(opened, reason)
+    address = chosen.named.address if chosen.named else Address.parse(chosen.name)
+    physical = open_board(chosen.name if chosen.named else str(address), profile, address, workload)
+    reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"
+    watching.announce(reason)
+    return Connected(physical, reason)
 
 
 def open_board(name: str, profile: DeviceProfile, address: Address, workload: Workload) -> RunnerBoard:
@@ -93,19 +92,6 @@ def open_board(name: str, profile: DeviceProfile, address: Address, workload: Wo
     return opened
 
 
-def _choose(profile: DeviceProfile, inventory: Inventory) -> tuple[str, NamedBoard | None, str]:
-    if profile.name == "local":
-        return "local", None, "this machine"
-    if configured := inventory.of_device(profile.name):
-        first = configured[0]
-        rest = f", the first of {len(configured)}" if len(configured) > 1 else ""
-        return first.name, first, f"the configured {profile.name}{rest}"
-    return (
-        "predicted", None,
-        f"no {profile.name} is configured: every figure comes from its profile, none is measured",
-    )  # fmt: skip
-
-
 def _predicted(profile: DeviceProfile, workload: Workload) -> Board:
     from edgeopt.boards.predicted import PredictedBoard
     from edgeopt.runtimes import onnxruntime
@@ -113,10 +99,13 @@ def _predicted(profile: DeviceProfile, workload: Workload) -> Board:
     return PredictedBoard(profile, workload, {onnxruntime.NAME: onnxruntime.version()})
 
 
-def _ceiling(
-    profile: DeviceProfile, workload: Workload
-) -> Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None]:
-    """How long an artifact's arithmetic takes at the device's peak; None where the profile does not say."""
+def _virtual(profile: DeviceProfile, workload: Workload, observer: Observer) -> VirtualBoard:
+    from edgeopt.boards.virtual.board import VirtualBoard
+
+    return VirtualBoard.open(profile, _ceiling(profile, workload), observer)
+
+
+def _ceiling(profile: DeviceProfile, workload: Workload) -> Ceiling:
     from edgeopt.boards.roofline import Roofline
 
     try:

@@ -43,6 +43,7 @@ class PredictedBoard:
         """`runtimes` are the versions to assume on the board: those of this host."""
         self.device = profile.name
         self.roofline = Roofline.of(profile)
+        self.pairwise_error = float(profile.get("model", "pairwise_error"))
         ram_bytes = profile.get("memory", "ram_bytes")
         self.facts = BoardFacts(
             machine=profile.get("cpu", "machine"),

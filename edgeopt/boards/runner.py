@@ -25,7 +25,7 @@ from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, Connec
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.quantity import Provenance
-from edgeopt.runtimes.onnxruntime import INSTALL, runner_options
+from edgeopt.runtimes import litert, onnxruntime
 
 HELLO_DEADLINE_S = 120.0
 REQUEST_DEADLINE_S = 1200.0
@@ -42,6 +42,7 @@ class RunnerBoard:
     """
 
     provenance: Provenance = "measured"
+    pairwise_error: float = 0.0
     facts: BoardFacts
     is_this_machine: bool
 
@@ -58,6 +59,7 @@ class RunnerBoard:
         self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
         self._transport: Transport | None = None
         self._dialogue: Dialogue | None = None
+        self._python, self._reason = "python3", None
         hello = self._connect()
         self.facts, self.is_this_machine = facts(hello), is_this_machine(hello)
 
@@ -65,6 +67,8 @@ class RunnerBoard:
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
     ) -> list[Measurement | CandidateFailed]:
         """See `Board.measure`."""
+        for artifact in artifacts:
+            self._require(artifact.runtime)
         with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
@@ -94,6 +98,11 @@ class RunnerBoard:
         Raises:
             CandidateFailed: The artifact cannot be run.
         """
+        self._require(artifact.runtime)
+        if artifact.runtime == litert.NAME:
+            raise CandidateFailed(
+                "LiteRT does not tell the times of single operators", hint="profile the ONNX model instead"
+            )
         with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
@@ -107,6 +116,7 @@ class RunnerBoard:
         Raises:
             CandidateFailed: The artifact cannot be run.
         """
+        self._require(artifact.runtime)
         for group in feeds_files.chunks(samples):
             with tempfile.TemporaryDirectory() as folder:
                 asked, answered = Path(folder, "samples.npz"), Path(folder, "outputs.npz")
@@ -143,12 +153,9 @@ class RunnerBoard:
             self._transport = self._open_transport()
             self._dialogue = Dialogue(self._transport.start_runner(), self.name)
             hello: dict[str, Any] = self._dialogue.ask("hello", HELLO_DEADLINE_S)
-            if reason := hello["runtime"].get("error"):
-                raise ConnectError(
-                    f"{self.name}: its Python cannot import onnxruntime: {reason}",
-                    hint=f"run on the board: {hello['executable']} -m pip install '{INSTALL}'; "
-                    "or name another Python with ?python=/path",
-                )
+            self._python, self._reason = hello["executable"], hello["runtime"].get("error")
+            if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
+                raise self._lacks(onnxruntime.NAME)
             self._dialogue.ask("clean", REQUEST_DEADLINE_S)
         except BaseException:
             self.close()
@@ -188,6 +195,20 @@ class RunnerBoard:
             self._transport.put(wanted[name], name)
         return sha256
 
+    def _require(self, runtime: str) -> None:
+        if runtime not in _RUNTIMES:
+            raise ConfigError(f"the on-board runner cannot run {runtime} models")
+        if runtime not in self.facts.runtimes:
+            raise self._lacks(runtime)
+
+    def _lacks(self, runtime: str) -> ConnectError:
+        reason = self._reason if runtime == onnxruntime.NAME else "it is not installed"
+        return ConnectError(
+            f"{self.name}: its Python cannot import {runtime}: {reason}",
+            hint=f"run on the board: {self._python} -m pip install '{_RUNTIMES[runtime].INSTALL}'; "
+            "or name another Python with ?python=/path",
+        )
+
     def _with_roofline(
         self, result: Measurement | CandidateFailed, artifact: Artifact, feeds: Feeds
     ) -> Measurement | CandidateFailed:
@@ -199,8 +220,15 @@ class RunnerBoard:
         )
 
 
+_RUNTIMES = {onnxruntime.NAME: onnxruntime, litert.NAME: litert}
+
+
 def _job(artifact: Artifact, feeds: str, names: list[str]) -> dict[str, object]:
-    if artifact.runtime != "onnxruntime":
-        raise ConfigError(f"the on-board runner cannot run {artifact.runtime} models")
-    options = runner_options(artifact.session_options)
-    return {"model": artifact.sha256, "feeds": feeds, "names": names, "options": options}
+    options = _RUNTIMES[artifact.runtime].runner_options(artifact.session_options)
+    return {
+        "model": artifact.sha256,
+        "feeds": feeds,
+        "names": names,
+        "runtime": artifact.runtime,
+        "options": options,
+    }

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from edgeopt import __version__
-from edgeopt.cli import boards, data, devices, doctor, init, measure, optimize, report, rewrites, study
+from edgeopt.cli import (
+    boards,
+    confirm,
+    data,
+    devices,
+    doctor,
+    init,
+    measure,
+    optimize,
+    report,
+    rewrites,
+    study,
+)
 from edgeopt.cli.flags import examples
 
 app = typer.Typer(
@@ -45,6 +57,7 @@ def edgeopt(
 
 
 app.command("optimize", epilog=optimize.EPILOG)(optimize.optimize)
+app.command("confirm", epilog=confirm.EPILOG)(confirm.confirm)
 app.command("measure", epilog=measure.EPILOG)(measure.measure)
 app.add_typer(study.app, name="study")
 app.command("report", epilog=report.EPILOG)(report.report)

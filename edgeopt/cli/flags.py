@@ -36,14 +36,15 @@ Board = Annotated[
     str | None,
     typer.Option(
         "--board", metavar="BOARD",
-        help="Which unit to measure on: local, predicted, ssh://user@host:port, or a name of boards.toml. "
-        "Left out: a configured board of the device, else a prediction.",
+        help="Which unit to measure on: local, virtual, predicted, ssh://user@host:port, or a name of "
+        "boards.toml; virtual:rpi5 names the device too. Left out: a configured board of the device, else a "
+        "virtual one if its tools are there, else a prediction.",
         autocompletion=names.complete_board, rich_help_panel=BOARD,
     ),
 ]  # fmt: skip
 Require = Annotated[
     ProvenanceName | None,
-    typer.Option("--require", help="Refuse figures that are weaker than this.", rich_help_panel=BOARD),
+    typer.Option("--require", help="Exit 4 where figures would be weaker than this.", rich_help_panel=BOARD),
 ]
 Wait = Annotated[
     str | None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EPILOG = flags.examples(
     "edgeopt measure model.onnx --device local --by-region",
+    "edgeopt measure model.onnx --board virtual:rpi4 --by-region",
     "edgeopt measure a.onnx b.onnx --board ssh://pi@10.0.0.7 --device rpi4 --json > now.json",
     'edgeopt measure a.onnx --device local --against before.json --fail-if "p50>+3%"',
 )
@@ -106,7 +107,7 @@ def _show(document: Mapping[str, Any]) -> RenderableType:
     ]
     parts.append(trials_table(rows, rows[0]))
     for c in document["comparisons"]:
-        parts.append(Text(_comparison(c)))
+        parts.append(Text(_comparison(c, document["provenance"] == "measured")))
     for row in rows:
         if row["regions"]:
             total = sum(region["ms"] for region in row["regions"]) or 1.0
@@ -122,7 +123,10 @@ def _show(document: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _comparison(c: Mapping[str, Any]) -> str:
-    interval = f" (95 %: {c['ci95'][0]:.3f}–{c['ci95'][1]:.3f})" if c["ci95"] else ""
+def _comparison(c: Mapping[str, Any], is_measured: bool) -> str:
+    what = "95 %" if is_measured else "model error"
+    interval = f" ({what}: {c['ci95'][0]:.3f}–{c['ci95'][1]:.3f})" if c["ci95"] else ""
     beyond = {True: "", False: ": no difference beyond the noise", None: ": no interval is known"}
+    if c["tie"]:
+        return f"{c['a']} and {c['b']} are a tie: {c['ratio_p50']:.3f} of the time{interval}"
     return f"{c['a']} takes {c['ratio_p50']:.3f} of the time of {c['b']}{interval}{beyond[c['significant']]}"

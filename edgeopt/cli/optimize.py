@@ -16,7 +16,8 @@ EPILOG = flags.examples(
     "edgeopt optimize --device local",
     "edgeopt optimize model.onnx --device rpi4 --board ssh://pi@10.0.0.7 --data images/",
     'edgeopt optimize model.onnx --device local --data d.npz --budget "40 trials" --max-drop 0.5%',
-    "edgeopt optimize model.onnx --device rpi5 --budget 0 --json",
+    'edgeopt optimize model.onnx --board virtual:rpi4 --data images/ --budget "20 trials"',
+    "edgeopt optimize model.onnx --device rpi5 --budget 0 --require emulated --json",
 )
 
 ObjectiveChoice = Literal["latency", "p95", "cold-start", "energy", "memory", "size"]

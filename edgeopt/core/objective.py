@@ -83,6 +83,14 @@ class Objective:
         timed = self.name in ("latency", "p95", "cold-start")
         return float(value) / (measurement.drift or 1.0) if timed else float(value)
 
+    @property
+    def is_modelled(self) -> bool:
+        """Whether a board that is not hardware gets this figure from its model, with the model's error.
+
+        A file's size is what it is, and memory is what a guest really used.
+        """
+        return self.name not in ("memory", "size")
+
     def per_process(self, measurement: Measurement) -> tuple[float, ...]:
         """The figure of each fresh process, where it has one: what an interval can be drawn from."""
         figures = {

@@ -38,4 +38,4 @@ class Quantity:
     def __str__(self) -> str:
         if self.provenance == "measured":
             return f"{self.value:.3g} {self.unit}"
-        return f"{self.value:.3g} {self.unit} ±{self.relative_error:.0%} {self.provenance}"
+        return f"{self.value:.3g} {self.unit} ±{100 * self.relative_error:.0f} % {self.provenance}"

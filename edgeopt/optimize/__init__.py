@@ -42,8 +42,12 @@ def optimize(options: OptimizeOptions, observer: Observer) -> OptimizeResult:
 
 def _run(job: Job, started: float) -> OptimizeResult:
     before = len(job.store.trials)
-    job.observer.announce(estimate(job))
+    is_emulated = job.board.provenance == "emulated"
+    if not is_emulated:
+        job.observer.announce(estimate(job))
     run_baseline(job)
+    if is_emulated:  # how long that takes on this machine, the first emulation has just told
+        job.observer.announce(estimate(job))
     run_references(job)
     run_search(job, BudgetClock(job.options.budget, float(job.store.notes.get("search_seconds") or 0.0)))
     if len(job.store.trials) == before and (result := earlier(job)):

@@ -17,6 +17,10 @@ from edgeopt.optimize.verdict import Contender, Verdict, decide, regressions
 
 MOST_FINALISTS = 3
 MOST_REFERENCES = 3
+EMULATED_SLOWDOWN = 40.0
+"""Emulated seconds of the host per second of one core of the board, roughly."""
+MOST_VERIFYING_S = 180.0
+"""What checking the winner's accuracy on a virtual board may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,11 @@ def _verified(
     judged = list(judged)
     while True:
         verdict, winner = decide(
-            original, judged[:references], judged[references:], job.options.objective, job.predicted_error
+            original,
+            judged[:references],
+            judged[references:],
+            job.options.objective,
+            job.board.pairwise_error,
         )
         accuracy, verified_on = _verify(job, winner, comparisons)
         checked = replace(winner, accuracy=accuracy)
@@ -90,7 +98,7 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
     original = next(trial for trial in trials if trial.kind == "baseline")
     objective = job.options.objective
     feasible = [trial for trial in trials if objective.of_trial(trial) is not None]
-    chosen = {_setup(original)}
+    chosen = {setup(original)}
 
     def contest(kind: Kind, rivals: Sequence[Trial], most: int) -> list[Trial]:
         found: list[Trial] = []
@@ -99,11 +107,11 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
         for figure in (_clocked, _corrected):
             bar = min((figure(objective, trial) for trial in rivals), default=float("inf"))
             for trial in sorted(feasible, key=lambda one: figure(objective, one)):
-                if trial.kind != kind or _setup(trial) in chosen or len(found) == most:
+                if trial.kind != kind or setup(trial) in chosen or len(found) == most:
                     continue
                 # A screening carries noise: one that looks slightly worse than the bar may be better.
                 if figure(objective, trial) <= bar * job.screening_slack:
-                    chosen.add(_setup(trial))
+                    chosen.add(setup(trial))
                     found.append(trial)
             most += 1  # one place is kept for the other order
         return found
@@ -124,13 +132,15 @@ def _clocked(objective: Objective, trial: Trial) -> float:
     return _corrected(objective, replace(trial, measurement=replace(trial.measurement, drift=1.0)))
 
 
-def _setup(trial: Trial) -> tuple[str, str]:
+def setup(trial: Trial) -> tuple[str, str]:
     """What is run: trials that decide otherwise may come to the same."""
     assert trial.artifact is not None  # noqa: S101 - what was measured was built
     return trial.artifact.sha256, repr(sorted(trial.artifact.session_options.items()))
 
 
 def _measure_together(job: Job, trials: Sequence[Trial]) -> list[Contender]:
+    if job.board.provenance != "measured":
+        return _as_counted(job, trials)
     artifacts = [trial.artifact for trial in trials if trial.artifact is not None]
     protocol = job.protocols["final"]
     results = patiently(job, lambda: job.board.measure(artifacts, job.evaluator.feeds, protocol))
@@ -144,6 +154,17 @@ def _measure_together(job: Job, trials: Sequence[Trial]) -> list[Contender]:
         else:
             assert trial.measurement is not None  # noqa: S101 - finalists were screened
             contenders.append(Contender(trial, artifact, trial.measurement, rejected=result.message))
+    return contenders
+
+
+def _as_counted(job: Job, trials: Sequence[Trial]) -> list[Contender]:
+    """What was counted or predicted once is exact: it carries no luck that a second time would remove."""
+    contenders = []
+    for trial in trials:
+        assert trial.artifact is not None  # noqa: S101 - who is selected was built and counted
+        assert trial.measurement is not None  # noqa: S101
+        contenders.append(Contender(trial, trial.artifact, replace(trial.measurement, protocol="final")))
+        job.observer.advance()
     return contenders
 
 
@@ -202,10 +223,27 @@ def _verify(
     """The accuracy of outputs that the board computed: its int8 kernels are its own."""
     if job.gate is None:
         return None, None
-    if job.board.provenance == "predicted" or winner.trial.kind == "baseline":
+    if winner.trial.kind == "baseline" or not _can_verify(job, winner):
         return winner.accuracy, "host"
     gate = job.gate
     return patiently(job, lambda: gate.bound(_board_run(job, winner.artifact), comparisons)), "board"
+
+
+def _can_verify(job: Job, winner: Contender) -> bool:
+    """A predicted board computes nothing, and an emulated one computes slowly."""
+    if job.board.provenance == "measured":
+        return True
+    if job.board.provenance == "predicted" or job.inputs.parts is None:
+        return False
+    samples = len(job.inputs.parts.confirm)
+    seconds = samples * winner.measurement.p50_ms / 1e3 * job.board.facts.cores * EMULATED_SLOWDOWN
+    if seconds > MOST_VERIFYING_S:
+        job.observer.announce(
+            f"the accuracy is that of this machine's kernels: to emulate the {samples} inferences of the "
+            f"confirm part would take about {seconds / 60:.0f} min; edgeopt confirm checks it on hardware"
+        )
+        return False
+    return True
 
 
 def _board_run(job: Job, artifact: Artifact) -> Run:

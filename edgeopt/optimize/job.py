@@ -28,6 +28,7 @@ from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, check_supported
 from edgeopt.graph.space import search_space
 from edgeopt.graph.workload import workload
+from edgeopt.optimize import kept
 from edgeopt.optimize.host import Host, host_options, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.options import OptimizeOptions
@@ -45,7 +46,6 @@ class Job:
     """One `optimize`, opened.
 
     Attributes:
-        predicted_error: Two predictions closer than this (relative) are a tie; 0 for measured figures.
         screening_slack: See `SCREENING_SLACK`.
         device_seconds: Time that the board spent on this run.
         confirm_score: The original's score on the confirm part; None before the final stage.
@@ -62,7 +62,6 @@ class Job:
     store: StudyStore
     evaluator: Evaluator
     protocols: dict[str, Protocol]
-    predicted_error: float
     screening_slack: float = SCREENING_SLACK
     device_seconds: float = 0.0
     confirm_score: float | None = None
@@ -93,13 +92,13 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         EdgeoptError: Whatever is wrong with the flags, the model, the data, the board or the study.
     """
     _check_flags(options)
-    profile = profiles.load(_device(options))
+    profile = profiles.load(options.board.device)
     inputs = open_inputs(options)
     connected = connect.connect(
-        profile, options.board.board, Inventory.load(), workload, options.board.require
+        profile, options.board.board, Inventory.load(), workload, options.board.require, observer
     )
     with connected.board as board:
-        observer.announce(connected.reason)
+        _check_energy(options, board)
         for remark in inputs.remarks:
             observer.announce(remark)
         max_opset, max_ir = _supported(board)
@@ -134,6 +133,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 fresh=options.fresh,
             ) as store,
         ):
+            if store.notes.get(kept.NOTE) != (asked := kept.to_json(options)):
+                store.note(kept.NOTE, asked)
             evaluator = _evaluator(
                 options,
                 profile,
@@ -153,7 +154,6 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 store,
                 evaluator,
                 profiles.protocols(profile, options.effort),
-                predicted_error=_pairwise_error(profile, board),
             )
 
 
@@ -199,10 +199,6 @@ def _check_flags(options: OptimizeOptions) -> None:
         raise ConfigError(
             f"unknown sampler {options.sampler!r}", hint=f"known: {', '.join(plugins.names('samplers'))}"
         )
-    if options.objective.name == "energy":
-        raise ConfigError("--objective energy needs a power meter, which this version cannot read yet")
-    if options.allow_modelled_energy:
-        raise ConfigError("--allow-modelled-energy: this version models no energy yet")
     if options.model.resolve() == (options.output / "best.onnx").resolve():
         raise ConfigError(f"the result would overwrite the model {options.model}", hint="choose another -o")
     if options.objective.conditions != "bench":
@@ -211,15 +207,22 @@ def _check_flags(options: OptimizeOptions) -> None:
         )
 
 
-def _device(options: OptimizeOptions) -> str:
-    if options.board.device is not None:
-        return options.board.device
-    if options.board.board == "local":
-        return "local"
-    named = Inventory.load().boards.get(options.board.board or "")
-    if named is None:
-        raise ConfigError("which device?", hint="--device local, rpi4, …: see edgeopt devices list")
-    return named.device
+def _check_energy(options: OptimizeOptions, board: Board) -> None:
+    """Modelled energy is latency in disguise: to search for it must be asked for.
+
+    Raises:
+        ConfigError: The objective is energy, and nothing but a model would tell it.
+    """
+    if options.objective.name != "energy":
+        return
+    if board.provenance == "measured":
+        raise ConfigError("--objective energy needs a power meter, which this version cannot read yet")
+    if not options.allow_modelled_energy:
+        raise ConfigError(
+            f"--objective energy: the only energy that {board.name} knows is a model's, which follows the "
+            "latency",
+            hint="--objective latency, or --allow-modelled-energy to search for the modelled figure",
+        )
 
 
 def _supported(board: Board) -> tuple[int, int]:
@@ -287,13 +290,3 @@ def _metric_identity(name: str | None) -> str:
     module = sys.modules.get((name or "").partition(":")[0])
     source = getattr(module, "__file__", None)
     return f"{name} {file_digest(Path(source))}" if source else name or "none"
-
-
-def _pairwise_error(profile: DeviceProfile, board: Board) -> float:
-    """How far the ratio of two predictions for one model may be off; nothing for what is measured."""
-    if board.provenance == "measured":
-        return 0.0
-    known = profile.get("model", "pairwise_error")
-    if known is None:
-        raise ConfigError(f"the profile {profile.name} does not say model.pairwise_error")
-    return float(known)

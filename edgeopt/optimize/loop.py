@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
-from edgeopt.core.errors import BoardError, CandidateFailed, ModelError
+from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ModelError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.trial import Kind, Trial
 from edgeopt.evaluate import Prepared
@@ -19,6 +20,8 @@ from edgeopt.optimize.pipeline import Pipeline, Work
 from edgeopt.search.context import exhausted
 
 PROFILE_RUNS = 20
+ONCE_S = "once_s"
+"""Note of the study: what measuring the original took, which tells what emulating a candidate takes."""
 
 
 def run_baseline(job: Job) -> Trial:
@@ -32,7 +35,10 @@ def run_baseline(job: Job) -> Trial:
     if prepared.artifact is None:
         raise ModelError(f"the original model cannot be run: {prepared.failed}")
     evaluator.original_score = prepared.accuracy.score if prepared.accuracy else None
+    before_s = job.device_seconds
     trial = _known(job, "baseline") or _measured(job, prepared, "baseline", "original")
+    if trial.measurement is not None and job.device_seconds > before_s:
+        job.store.note(ONCE_S, job.device_seconds - before_s)
     if trial.measurement is None:
         raise BoardError(f"the original model fails on {job.board.name}: {trial.reason}")
     _check_tellable(job, trial.measurement, prepared.artifact)
@@ -71,6 +77,21 @@ def run_references(job: Job) -> None:
         job.observer.advance()
     if baseline := _known(job, "baseline"):  # where there is no rewrite, nothing else tells of float32
         _profile(job, "original", baseline)
+
+
+def run_given(job: Job, given: Sequence[Trial]) -> None:
+    """Measure candidates that another study chose, under the kind and the name that they have there."""
+    job.observer.stage("confirm", len(given))
+    for trial in given:
+        try:
+            job.space.validate(trial.candidate)
+        except ConfigError as error:
+            job.observer.announce(f"{trial.name} cannot be made for {job.board.name}: {error.message}")
+            continue
+        if not any(done.candidate == trial.candidate for done in job.store.trials):
+            prepared = job.evaluator.prepare(trial.candidate, full=trial.kind == "reference")
+            _measured(job, prepared, trial.kind, trial.name)
+        job.observer.advance()
 
 
 def run_search(job: Job, clock: BudgetClock) -> None:

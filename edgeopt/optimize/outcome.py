@@ -113,7 +113,7 @@ def _document(
 
     def show(trial: Trial) -> dict[str, Any]:
         confirmed = final.get(trial.number)
-        measurement = confirmed or _at(trial.measurement, job, control_now_ms)
+        measurement = confirmed or as_now(trial.measurement, job, control_now_ms)
         shown = trial_document(trial, job.space.default(), measurement=measurement)
         return shown | {"drift_corrected": confirmed is None and measurement is not trial.measurement}
 
@@ -123,6 +123,8 @@ def _document(
         "device": job.board.device,
         "board": job.board.name,
         "provenance": job.board.provenance,
+        "pairwise_error": job.board.pairwise_error,
+        "never_worse": job.board.provenance == "measured",
         "baseline": show(next(t for t in trials if t.kind == "baseline")),
         "references": [show(t) for t in trials if t.kind == "reference"],
         "best": show(best),
@@ -136,7 +138,7 @@ def _document(
     }
 
 
-def _at(measurement: Measurement | None, job: Job, control_now_ms: float | None) -> Measurement | None:
+def as_now(measurement: Measurement | None, job: Job, control_now_ms: float | None) -> Measurement | None:
     """A screening as it would read now: the control tells how the board has drifted since.
 
     Figures of one answer are thus comparable with each other, whenever each was taken.
@@ -158,15 +160,17 @@ def _at(measurement: Measurement | None, job: Job, control_now_ms: float | None)
 
 def _comparisons(job: Job, final: Final) -> list[dict[str, Any]]:
     """The winner against each other participant of the final stage, as `measure` compares."""
+    latency = replace(job.options.objective, name="latency")
     others = [c for c in final.contenders if c.trial.number != final.winner.trial.number]
     rows = []
     for other in others:
-        found = ratio(final.winner, other, job.options.objective, len(others), job.predicted_error)
-        if not math.isfinite(found.value):  # the objective is not known of both
+        found = ratio(final.winner, other, latency, len(others), job.board.pairwise_error)
+        if not math.isfinite(found.value):
             continue
         rows.append({
             "a": final.winner.trial.name, "b": other.trial.name, "ratio_p50": found.value,
-            "ci95": [found.low, found.high], "significant": found.high < 1 or found.low > 1,
+            "ci95": [found.low, found.high], "significant": (differs := found.high < 1 or found.low > 1),
+            "tie": job.board.provenance != "measured" and not differs,
         })  # fmt: skip
     return rows
 

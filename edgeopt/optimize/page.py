@@ -42,8 +42,20 @@ def context(job: Job, final: Final | None) -> ReportContext:
 
 
 def _protocol(job: Job) -> tuple[str, ...]:
+    tie = f"Two variants closer than {100 * job.board.pairwise_error:.0f} % are a tie: the simpler one stays."
     if job.board.provenance == "predicted":
-        return ("Every latency is a roofline model's, fitted to published latencies; nothing was measured.",)
+        return (
+            "Every latency is a roofline model's, fitted to published latencies; nothing was measured.",
+            tie,
+        )
+    if job.board.provenance == "emulated":
+        return (
+            "Every latency is priced from the instructions and cache misses of one inference that the real "
+            "runtime executed on a virtual board; nothing was clocked.",
+            "That count is exact, so each model is counted once, and the final stage compares those counts.",
+            tie,
+            f"edgeopt confirm {job.options.output} --board NAME measures the result on hardware.",
+        )
     screen, final = job.screening, job.protocols["final"]
     return (
         f"Screening: one fresh process, at least {screen.min_runs} runs and {screen.window_s:g} s, "

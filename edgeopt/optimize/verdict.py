@@ -53,14 +53,14 @@ class Contender:
 
 
 def ratio(
-    a: Contender, b: Contender, objective: Objective, comparisons: int, predicted_error: float = 0.0
+    a: Contender, b: Contender, objective: Objective, comparisons: int, pairwise_error: float = 0.0
 ) -> Ratio:
     """The objective of `a` over that of `b`, from processes measured in turns.
 
     Paired by round: the log-ratio of the two process medians of each round, a t interval over rounds,
     widened by Bonferroni's correction for `comparisons`. An objective without per-process values (size,
-    memory) is compared by its value. Figures that are not measured are one point with
-    `predicted_error` (relative) on either side.
+    memory) is compared by its value. Times and energies that are not measured are one point with the board's
+    `pairwise_error` (relative) on either side: what lies within it is a tie.
     """
     rounds_a, rounds_b = objective.per_process(a.measurement), objective.per_process(b.measurement)
     if paired := paired_ratio(rounds_a, rounds_b, comparisons):
@@ -68,7 +68,7 @@ def ratio(
     x, y = objective.value(a.measurement, a.artifact), objective.value(b.measurement, b.artifact)
     if x is None or y is None or y <= 0:
         return Ratio(math.inf, math.inf, math.inf)
-    error = 0.0 if a.measurement.provenance == "measured" else predicted_error
+    error = pairwise_error if a.measurement.provenance != "measured" and objective.is_modelled else 0.0
     return Ratio(x / y, x / y * (1 - error), x / y * (1 + error))
 
 
@@ -101,30 +101,47 @@ def decide(
     references: Sequence[Contender],
     finalists: Sequence[Contender],
     objective: Objective,
-    predicted_error: float = 0.0,
+    pairwise_error: float = 0.0,
 ) -> tuple[Verdict, Contender]:
     """The winner, by the design's definition of never worse.
 
     The incumbent is the best reference that beats the original, else the original. The best finalist
     replaces the incumbent only if the interval of its ratio, corrected for the finalists tried, lies below
     1. Who is rejected cannot win; an original that breaks a hard limit gives way to anyone who keeps it.
+    Of several that win and that `pairwise_error` cannot tell apart, the one that changes least wins.
     """
+
+    def winner(contenders: Sequence[Contender], incumbent: Contender) -> Contender | None:
+        allowed = [one for one in contenders if one.rejected is None]
+        gains = [(one, ratio(one, incumbent, objective, len(contenders), pairwise_error)) for one in allowed]
+        winners = [(one, gain) for one, gain in gains if incumbent.rejected is not None or gain.is_better]
+        if not winners:
+            return None
+        best = min(winners, key=lambda entry: entry[1].value)[0]
+        return _simplest_tied(best, [one for one, _ in winners], original, objective, pairwise_error)
+
     verdict: Verdict = "original"
     incumbent = original
-    for reference in _best_first(references, original, objective, predicted_error):
-        gain = ratio(reference, original, objective, len(references), predicted_error)
-        if original.rejected is not None or gain.is_better:
-            verdict, incumbent = "reference", reference
-            break
-    for finalist in _best_first(finalists, incumbent, objective, predicted_error):
-        gain = ratio(finalist, incumbent, objective, len(finalists), predicted_error)
-        if incumbent.rejected is not None or gain.is_better:
-            return "improved", finalist
+    if reference := winner(references, original):
+        verdict, incumbent = "reference", reference
+    if finalist := winner(finalists, incumbent):
+        return "improved", finalist
     return verdict, incumbent
 
 
-def _best_first(
-    contenders: Sequence[Contender], than: Contender, objective: Objective, predicted_error: float
-) -> list[Contender]:
-    allowed = [one for one in contenders if one.rejected is None]
-    return sorted(allowed, key=lambda one: ratio(one, than, objective, 1, predicted_error).value)
+def _simplest_tied(
+    best: Contender,
+    rivals: Sequence[Contender],
+    original: Contender,
+    objective: Objective,
+    pairwise_error: float,
+) -> Contender:
+    """Of those that a model cannot tell from the best: fewest decisions changed, then the earliest.
+
+    Measured figures have no such error: there the best stays the best.
+    """
+    if best.measurement.provenance == "measured" or not pairwise_error or not objective.is_modelled:
+        return best
+    tied = [one for one in rivals if ratio(one, best, objective, 1, pairwise_error).low <= 1.0]
+    default = original.trial.candidate
+    return min(tied, key=lambda one: (len(one.trial.candidate.changes(default)), one.trial.number))

@@ -41,7 +41,7 @@ def latency(t: Mapping[str, Any]) -> str:
     if t.get("provenance") == "measured":
         return f"{ms(p50)}{_interval(p50, interval)}"
     reach = (interval[1] - interval[0]) / 2 / p50 if interval and p50 else None
-    error = f" ±{reach:.0%}" if reach is not None else ""
+    error = f" ±{100 * reach:.0f} %" if reach is not None else ""
     return f"{ms(p50)}{error} {t.get('provenance') or ''}".rstrip()
 
 

@@ -22,6 +22,11 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 """Of each objective: what it is called, and what having less of it is called."""
 
 
+WITHIN = "closer than the model's error"
+EXACT = ("memory", "size")
+"""Figures that no model prices."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One figure, before and after. `ratio` is after / before."""
@@ -58,7 +63,10 @@ def value(t: Document, figure: str) -> float | None:
 
 
 def ratio(document: Document, a: Document, b: Document, figure: str) -> tuple[float | None, Any]:
-    """a / b of a figure, with its interval where the final stage gave one; None across provenances."""
+    """a / b of a figure, with its interval where the final stage gave one; None across provenances.
+
+    Figures that were not measured have the interval of their model's error between variants of one model.
+    """
     if figure != "size" and a.get("provenance") != b.get("provenance"):
         return None, None
     if figure == "latency":
@@ -66,7 +74,12 @@ def ratio(document: Document, a: Document, b: Document, figure: str) -> tuple[fl
             if (row["a"], row["b"]) == (a["name"], b["name"]):
                 return row["ratio_p50"], row["ci95"]
     x, y = value(a, figure), value(b, figure)
-    return (x / y if x is not None and y else None), None
+    if x is None or not y:
+        return None, None
+    error = document.get("pairwise_error")
+    if not error or figure in EXACT or document.get("provenance") == "measured":
+        return x / y, None
+    return x / y, [x / y * (1 - error), x / y * (1 + error)]
 
 
 def changes(document: Document) -> list[Change]:
@@ -110,12 +123,40 @@ def gain(document: Document, a: Document, b: Document, figure: ObjectiveName, th
     found, interval = ratio(document, a, b, figure)
     if found is None or found <= 0:
         return f"not comparable with {than}"
-    span = f" (95 %: {1 / interval[1]:.2f}–{1 / interval[0]:.2f})" if interval and min(interval) > 0 else ""
+    span = _span(document, interval)
     if a["name"] == b["name"]:
         return f"the same as {than}"
+    if is_tie(document, a, b, figure):
+        return f"a tie with {than}: {1 / found:.2f}×, {WITHIN}"
     if found < 1:
         return f"{1 / found:.2f}× {FIGURES[figure][1]} than {than}{span}"
     return f"{1 / found:.2f}× as {_word(figure)} as {than}{span}"
+
+
+def is_tie(document: Document, a: Document, b: Document, figure: str) -> bool:
+    """Whether figures that were not measured are closer than their model may be off."""
+    found, interval = ratio(document, a, b, figure)
+    modelled = document.get("provenance", "measured") != "measured"
+    return modelled and found is not None and interval is not None and interval[0] <= 1 <= interval[1]
+
+
+def _span(document: Document, interval: Any) -> str:
+    """The interval of a factor: of repetitions where it was measured, of the model's error elsewhere."""
+    if not interval or min(interval) <= 0:
+        return ""
+    what = "95 %" if document.get("provenance", "measured") == "measured" else "model error"
+    return f" ({what}: {1 / interval[1]:.2f}–{1 / interval[0]:.2f})"
+
+
+def promise(document: Document) -> str | None:
+    """What a result that was not measured does not promise, and what would."""
+    provenance = document.get("provenance", "measured")
+    if provenance == "measured":
+        return None
+    return (
+        f"These figures are {provenance}: never worse is promised for measured ones only. "
+        "edgeopt confirm DIR --board NAME measures the best on hardware."
+    )
 
 
 def verdict(document: Document, figure: ObjectiveName = "latency") -> str:
@@ -152,6 +193,8 @@ def accuracy(document: Document, original_score: float | None = None) -> str:
         parts.append(f"95 % upper bound {bound:+.4f} absolute")
     parts.append(f"n = {said.get('n')} samples, by {basis}")
     place = said.get("verified_on")
+    if place == "board" and document.get("provenance") == "emulated":
+        place = "virtual board"
     return ", ".join(parts) + (f", verified on the {place}." if place else ", not verified on the board.")
 
 

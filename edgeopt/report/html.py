@@ -102,6 +102,7 @@ def _won(document: Mapping[str, Any], context: ReportContext) -> list[dict[str, 
                 "t": other,
                 "is_best": other["name"] == best["name"],
                 "factor": figures.factor(1 / figure if figure else None),
+                "is_tie": headline.is_tie(document, best, other, context.objective.name),
                 "interval": f"{1 / interval[1]:.2f} – {1 / interval[0]:.2f}"
                 if interval and min(interval) > 0
                 else "",

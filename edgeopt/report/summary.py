@@ -31,6 +31,8 @@ def summary(
         style = "bold green" if document["verdict"] == "improved" else "bold"
         parts.append(Text(headline.verdict(document, objective), style=style))
         parts.append(Text(headline.accuracy(document, _original_score(document))))
+        if promise := headline.promise(document):
+            parts.append(Text(promise, style="yellow"))
     else:
         parts.append(Text("No variant meets the limits, the original included.", style="bold red"))
     minutes = (document.get("wall_seconds") or 0) / 60

@@ -15,6 +15,7 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, ConfigError, ConnectError
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.profile import DeviceProfile, Fact
+from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance
 from edgeopt.core.workload import NodeCost
 from tests.boards.tiny import FEEDS, artifact, chain
@@ -48,20 +49,37 @@ def test_the_local_device_is_this_machine() -> None:
         assert "\n" not in connected.reason
 
 
-def test_without_a_configured_board_figures_are_predicted_and_it_says_so() -> None:
+def test_where_nothing_can_be_emulated_figures_are_predicted_and_it_says_why(
+    no_tools: Path,
+) -> None:
     connected = open_("rpi4")
     assert connected.board.provenance == "predicted"
-    assert connected.reason == (
-        "board predicted: no rpi4 is configured: every figure comes from its profile, none is measured"
+    assert connected.reason.startswith(
+        "board predicted: no rpi4 is configured, and none can be emulated here ("
     )
+    assert "qemu-system-aarch64" in connected.reason
+    assert "sudo apt-get install -y --no-install-recommends qemu-system-arm" in connected.reason
+    assert connected.reason.endswith("every figure comes from its profile, none is measured")
 
 
-def test_require_refuses_what_is_weaker() -> None:
+def test_require_refuses_what_is_weaker(no_tools: Path) -> None:
     for board in (None, "predicted"):
-        with pytest.raises(BoardError, match="would be predicted") as refusal:
-            open_("rpi4", board, require="measured")
-        assert refusal.value.exit_code == 4
+        for require in ("measured", "emulated"):
+            with pytest.raises(BoardError, match="would be predicted") as refusal:
+                open_("rpi4", board, require=require)
+            assert refusal.value.exit_code == 4
     assert open_("rpi4", require="predicted").board.provenance == "predicted"
+
+
+def test_who_is_told_which_board_it_is(no_tools: Path) -> None:
+    told: list[str] = []
+
+    class Listening(Observer):
+        def announce(self, line: str) -> None:
+            told.append(line)
+
+    connected = connect(profiles.load("rpi4"), None, NOBODY, costs, observer=Listening())
+    assert told == [connected.reason]
 
 
 def test_a_configured_board_is_taken_and_never_replaced_when_it_is_away() -> None:
@@ -69,7 +87,6 @@ def test_a_configured_board_is_taken_and_never_replaced_when_it_is_away() -> Non
     for board in (None, "kitchen"):
         with pytest.raises(ConnectError, match="Connection refused"):
             open_("rpi4", board, inventory(away))
-    assert open_("rpi5", None, inventory(away)).board.provenance == "predicted"
 
 
 def test_a_board_of_another_device_is_refused() -> None:
@@ -77,9 +94,9 @@ def test_a_board_of_another_device_is_refused() -> None:
         open_("rpi5", "kitchen", inventory(NamedBoard("kitchen", "rpi4", "ssh://kitchen")))
 
 
-def test_virtual_unknown_and_malformed_boards_are_usage_errors() -> None:
+def test_unknown_and_malformed_boards_are_usage_errors() -> None:
     for board, why in (
-        ("virtual", "not available in this version"),
+        ("virtual:rpi5", "board virtual:rpi5 is a rpi5, not a rpi4"),
         ("bedroom", "unknown board 'bedroom'"),
         ("telnet://bedroom", "unknown transport 'telnet'"),
         ("ssh://a:b", "not the address"),

@@ -6,8 +6,8 @@ def test_a_measured_figure_is_printed_alone() -> None:
 
 
 def test_any_other_figure_says_what_it_is_and_how_wrong_it_may_be() -> None:
-    assert str(Quantity(20.0, "ms", 15.0, 25.0, "predicted", "roofline")) == "20 ms ±25% predicted"
-    assert str(Quantity(20.0, "ms", 16.0, 24.0, "emulated", "cycles")) == "20 ms ±20% emulated"
+    assert str(Quantity(20.0, "ms", 15.0, 25.0, "predicted", "roofline")) == "20 ms ±25 % predicted"
+    assert str(Quantity(20.0, "ms", 16.0, 24.0, "emulated", "cycles")) == "20 ms ±20 % emulated"
 
 
 def test_the_error_of_nothing_is_nothing() -> None:

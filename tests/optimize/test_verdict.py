@@ -115,8 +115,8 @@ def test_predictions_closer_than_their_error_are_a_tie() -> None:
     original = contender("original", (2.0,), "baseline", provenance="predicted")
     close = contender("c", (1.9,), provenance="predicted")
     far = contender("c", (1.5,), provenance="predicted")
-    assert decide(original, [], [close], LATENCY, predicted_error=0.1)[0] == "original"
-    assert decide(original, [], [far], LATENCY, predicted_error=0.1)[0] == "improved"
+    assert decide(original, [], [close], LATENCY, pairwise_error=0.1)[0] == "original"
+    assert decide(original, [], [far], LATENCY, pairwise_error=0.1)[0] == "improved"
 
 
 @pytest.mark.parametrize(("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))])
