@@ -1,8 +1,8 @@
 """From what an emulated core executed to the milliseconds of a board.
 
 Time is the cycles of the executed blocks at the board's clock, divided among the threads, plus what the
-simulated caches missed: waiting for the next level, and moving lines from memory that all cores share. The terms
-are added, since small cores hide little of their memory time (`docs/adr/0009-emulated-time.md`).
+simulated caches missed: waiting for the next level, and moving lines from memory that all cores share. The
+terms are added, since small cores hide little of their memory time (`docs/adr/0009-emulated-time.md`).
 """
 
 from __future__ import annotations
