@@ -61,7 +61,7 @@ class RunnerBoard:
         self._dialogue: Dialogue | None = None
         self._python, self._reason = "python3", None
         hello = self._connect()
-        self.facts, self.is_this_machine = facts(hello), is_this_machine(hello)
+        self.facts, self.is_this_machine = self._facts(hello), is_this_machine(hello)
 
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
@@ -77,7 +77,7 @@ class RunnerBoard:
                 "measure",
                 protocol.deadline_s,
                 patience_s=protocol.deadline_s * protocol.processes * len(artifacts) + GRACE_S,
-                jobs=[_job(artifact, sha256, names) for artifact in artifacts],
+                jobs=[job(artifact, sha256, names) for artifact in artifacts],
                 protocol={
                     "processes": protocol.processes,
                     "min_runs": protocol.min_runs,
@@ -107,7 +107,7 @@ class RunnerBoard:
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)
-            times = dialogue.ask("profile", REQUEST_DEADLINE_S, job=_job(artifact, sha256, names), runs=runs)
+            times = dialogue.ask("profile", REQUEST_DEADLINE_S, job=job(artifact, sha256, names), runs=runs)
         return {str(node): float(time_ms) for node, time_ms in times.items()}
 
     def infer(self, artifact: Artifact, samples: Iterable[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
@@ -123,7 +123,7 @@ class RunnerBoard:
                 names = feeds_files.write(asked, group)
                 with self._reachable() as dialogue:
                     sha256 = self._store([(artifact.path, artifact.sha256)], asked)
-                    result = dialogue.ask("infer", REQUEST_DEADLINE_S, job=_job(artifact, sha256, names))
+                    result = dialogue.ask("infer", REQUEST_DEADLINE_S, job=job(artifact, sha256, names))
                     if self._transport:
                         self._transport.get(result["sha256"], answered)
                 yield from feeds_files.read(answered)
@@ -148,6 +148,9 @@ class RunnerBoard:
     ) -> None:
         self.close()
 
+    def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
+        return facts(hello)
+
     def _connect(self) -> dict[str, Any]:
         try:
             self._transport = self._open_transport()
@@ -166,7 +169,7 @@ class RunnerBoard:
     def _reachable(self) -> Iterator[Dialogue]:
         """A conversation, renewed if the last one broke; whatever breaks this one ends it."""
         if self._dialogue is None:
-            now = facts(self._connect())
+            now = self._facts(self._connect())
             if now.epoch != self.facts.epoch:
                 self.close()
                 raise BoardError(
@@ -223,7 +226,8 @@ class RunnerBoard:
 _RUNTIMES = {onnxruntime.NAME: onnxruntime, litert.NAME: litert}
 
 
-def _job(artifact: Artifact, feeds: str, names: list[str]) -> dict[str, object]:
+def job(artifact: Artifact, feeds: str, names: list[str]) -> dict[str, object]:
+    """What the on-board runner is told of an artifact: `feeds` is the name of its inputs there."""
     options = _RUNTIMES[artifact.runtime].runner_options(artifact.session_options)
     return {
         "model": artifact.sha256,
