@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
-from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ModelError
+from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, MeasurementInvalid, ModelError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.trial import Kind, Trial
 from edgeopt.evaluate import Prepared
@@ -196,7 +196,7 @@ def _profile(job: Job, name: str, trial: Trial) -> None:
     try:
         artifact = job.evaluator.builder.build_named(trial.candidate)
         node_ms = patiently(job, lambda: job.board.profile(artifact, job.evaluator.feeds, PROFILE_RUNS))
-    except CandidateFailed as error:
+    except (CandidateFailed, MeasurementInvalid) as error:
         job.observer.announce(f"{name} cannot be profiled: {error.message}")
         return
     regions, _ = attribute(node_ms, artifact.path, job.space.regions)

@@ -70,15 +70,19 @@ def test_by_region_says_where_the_time_goes(run: Callable[..., Ran], model: Path
     assert "share" in run("measure", model, "--device", "local", "--by-region").out
 
 
-def test_a_prediction_has_no_interval_of_a_ratio(run: Callable[..., Ran], model: Path, folder: Path) -> None:
+def test_predictions_closer_than_their_error_are_a_tie(run: Callable[..., Ran], model: Path, folder: Path) -> None:
     (folder / "copy.onnx").write_bytes(model.read_bytes())
     ran = run("measure", model, "copy.onnx", "--device", "rpi4", "--board", "predicted", "--json")
     assert ran.code == 0, ran.err
     assert ran.document["provenance"] == "predicted"
     assert ran.document["measurements"][0]["latency_ms"]["p95"] is None
     (comparison,) = ran.document["comparisons"]
-    assert (comparison["ratio_p50"], comparison["ci95"], comparison["significant"]) == (1.0, None, None)
-    assert "predicted" in run("measure", model, "--device", "rpi4", "--board", "predicted").out
+    assert (comparison["ratio_p50"], comparison["significant"], comparison["tie"]) == (1.0, False, True)
+    low, high = comparison["ci95"]
+    assert 1 - low == pytest.approx(high - 1)
+    shown = run("measure", model, "copy.onnx", "--device", "rpi4", "--board", "predicted").out
+    assert "predicted" in shown
+    assert "copy.onnx and net.onnx are a tie: 1.000 of the time (model error:" in shown
 
 
 def test_sample_0_of_the_data_is_fed(run: Callable[..., Ran], model: Path, folder: Path) -> None:

@@ -93,18 +93,15 @@ def emulate(
     device.write_text(TINY_DEVICE)
     model = model if model.exists() else made.classifier(model)
     data = data if data.exists() else made.samples(data)
+    asked: dict[str, Any] = {
+        "model": model,
+        "output": work / "out",
+        "board": BoardOptions(str(device)),
+        "data": DataOptions(search=str(data), metric="cosine", base=work),
+        "objective": Objective(max_drop=MaxDrop(0.9, relative=False)),
+        "budget": Budget(trials=3),
+        "sampler": "random",
+    }
     with patch.context() as patched:
         patched.setattr(connect, "connect", lambda *_, **__: connect.Connected(board, "board virtual:tiny"))
-        options = OptimizeOptions(
-            **{
-                "model": model,
-                "output": work / "out",
-                "board": BoardOptions(str(device)),
-                "data": DataOptions(search=str(data), metric="cosine", base=work),
-                "objective": Objective(max_drop=MaxDrop(0.9, relative=False)),
-                "budget": Budget(trials=3),
-                "sampler": "random",
-            }
-            | more
-        )
-        return optimize(options, observer or Observer()).document
+        return optimize(OptimizeOptions(**asked | more), observer or Observer()).document

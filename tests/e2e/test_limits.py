@@ -35,7 +35,7 @@ def test_a_size_that_nothing_keeps_is_exit_5_with_the_document(edgeopt: Program,
     ("flags", "code"),
     [
         (("--objective", "energy"), 2),
-        (("--allow-modelled-energy",), 2),
+        (("--objective", "energy", "--allow-modelled-energy"), 2),
         (("--threads", 1000), 2),
         (("--max-power", 5), 4),
         (("--batch", 4, "--shape", "x=3,32"), 2),
