@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs on a board: measures, profiles and runs models for edgeopt, and says who the board is.
 
-One file, Python 3.9 or later, the standard library, and ONNX Runtime or LiteRT. It is started over SSH with the
-folder of its files as argument, reads one JSON request per line from stdin and answers each with one
+One file, Python 3.9 or later, the standard library, and ONNX Runtime or LiteRT. It is started over SSH with
+the folder of its files as argument, reads one JSON request per line from stdin and answers each with one
 JSON line on stdout: `{"version": 1, "id": 7, "ok": {...}}` or `{..., "error": {"kind", "message"}}`.
 It opens no port and ends when stdin does. Models and inputs are files in `FOLDER/objects`, named by SHA-256.
 
@@ -89,8 +89,9 @@ def child() -> None:
 
 def bare(_state: dict[str, Any], runtime: str) -> dict[str, Any]:
     """Import the runtime and nothing else: what of the memory is not the model's."""
-    import_module(MODULES[runtime])
-    return {"peak_rss_bytes": peak_rss_bytes()}
+    module = import_module(MODULES[runtime])
+    known = getattr(module, "__version__", None) or installed("ai-edge-litert")
+    return {runtime: known, "peak_rss_bytes": peak_rss_bytes()}
 
 
 def load(
@@ -486,8 +487,8 @@ class Runner:
         race = Race(
             self.orders, [self.located(job) for job in jobs], {**protocol, "deadline_s": self.deadline_s}
         )
-        for job, result in zip(jobs, race.results):
-            result["runtime_rss_bytes"] = self.bare(job["runtime"]).get("peak_rss_bytes")
+        for index, job in enumerate(jobs):
+            race.results[index]["runtime_rss_bytes"] = self.bare(job["runtime"]).get("peak_rss_bytes")
         before, begun = conditions(), time.monotonic()
         for turn in range(protocol["processes"]):
             race.run(turn)

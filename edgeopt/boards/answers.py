@@ -65,7 +65,7 @@ def _measurement(
     processes = model["processes"]
     p50, low, high = median_interval([process["latencies_ms"] for process in processes])
     peak_bytes = max(process["peak_rss_bytes"] for process in processes)
-    runtime_bytes = answer["runtime_rss_bytes"]
+    runtime_bytes = model["runtime_rss_bytes"]
     wall_s = sum(process["wall_s"] for process in processes)
     before, after = answer["before"], answer["after"]
     throttled = _throttled(before["throttled_bits"], after["throttled_bits"])

@@ -18,7 +18,12 @@ def facts(hello: Mapping[str, Any]) -> BoardFacts:
     """Read the answer to `hello`."""
     files = {name: text or "" for name, text in hello["files"].items()}
     cpu = probes.cpuinfo(files["/proc/cpuinfo"])
-    runtimes = {"onnxruntime": hello["runtime"].get("onnxruntime"), **hello["other_runtimes"]}
+    others = hello["other_runtimes"]
+    runtimes = {
+        "onnxruntime": hello["runtime"].get("onnxruntime"),
+        "litert": others.get("ai-edge-litert"),
+        "tflite-runtime": others.get("tflite-runtime"),
+    }
     return BoardFacts(
         machine=hello["machine"],
         cores=hello["cores"],

@@ -27,7 +27,12 @@ def process(latencies: list[float], **changes: Any) -> dict[str, Any]:
 
 
 def model(*processes: dict[str, Any], error: dict[str, str] | None = None) -> dict[str, Any]:
-    return {"processes": list(processes), "stopped_early": False, "error": error}
+    return {
+        "processes": list(processes),
+        "stopped_early": False,
+        "error": error,
+        "runtime_rss_bytes": 60,
+    }
 
 
 def answer(*models: dict[str, Any], before: int | None = None, after: int | None = None) -> dict[str, Any]:
@@ -36,7 +41,6 @@ def answer(*models: dict[str, Any], before: int | None = None, after: int | None
         "models": list(models),
         "before": state | {"throttled_bits": before},
         "after": state | {"throttled_bits": after},
-        "runtime_rss_bytes": 60,
     }
 
 

@@ -197,9 +197,9 @@ def test_infer_computes_on_the_board_what_the_host_computes(local, tmp_path: Pat
         np.testing.assert_array_equal(answer[0], session.run(sample)[0])
 
 
-def test_an_artifact_of_another_runtime_is_refused(local: RunnerBoard, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="litert"):
-        local.measure([replace(artifact(tmp_path, chain(2)), runtime="litert")], FEEDS, SCREEN)
+def test_an_artifact_of_an_unknown_runtime_is_refused(local: RunnerBoard, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot run ncnn models"):
+        local.measure([replace(artifact(tmp_path, chain(2)), runtime="ncnn")], FEEDS, SCREEN)
 
 
 def test_clean_removes_what_the_board_keeps(tmp_path: Path) -> None:
