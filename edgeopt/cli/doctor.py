@@ -31,12 +31,18 @@ TOOLS = {
 def doctor(as_json: flags.Json = False) -> Answer:
     """Show versions, tools and profiles, and name what is missing with the line that installs it."""
     from edgeopt.boards import profiles
+    from edgeopt.boards.virtual import tools as emulation
 
     problems: list[str] = []
     packages = {name: _version(name) for name in PACKAGES}
     problems += [f"{name} is not installed: pip install {name}" for name, v in packages.items() if v is None]
     tools = {name: shutil.which(name) for name in TOOLS}
     remarks = [f"{n} not found ({TOOLS[n][0]}): {TOOLS[n][1]}" for n, path in tools.items() if path is None]
+    lacking = emulation.missing()
+    if lacking:
+        packages = " ".join(dict.fromkeys(item.package for item in lacking))
+        commands = ", ".join(item.command for item in lacking)
+        remarks.append(f"{commands} not found (virtual boards): sudo apt-get install {packages}")
     document = {
         "edgeopt": __version__,
         "python": platform.python_version(),
@@ -47,6 +53,7 @@ def doctor(as_json: flags.Json = False) -> Answer:
         "home": str(Path(os.environ.get("EDGEOPT_HOME") or "~/.config/edgeopt").expanduser()),
         "packages": packages,
         "tools": tools,
+        "virtual_boards": not lacking,
         "devices": list(profiles.names()),
         "remarks": remarks,
         "problems": problems,
@@ -80,6 +87,7 @@ def _show(document: dict[str, Any]) -> RenderableType:
     rows = [(name, document[name]) for name in plain]
     rows += [(name, version or "missing") for name, version in document["packages"].items()]
     rows += [(name, path or "missing") for name, path in document["tools"].items()]
+    rows.append(("virtual boards", "yes" if document["virtual_boards"] else "tools are missing"))
     rows.append(("devices", ", ".join(document["devices"])))
     notes = [Text(f"problem: {line}", style="red") for line in document["problems"]]
     notes += [Text(f"remark: {line}", style="yellow") for line in document["remarks"]]

@@ -64,6 +64,14 @@ def test_doctor_names_versions_and_devices(run: Callable[..., Ran]) -> None:
     assert run("doctor").code == 0
 
 
+def test_doctor_names_what_virtual_boards_lack(run: Callable[..., Ran], no_tools: Path) -> None:
+    ran = run("doctor", "--json")
+    assert (ran.code, ran.document["virtual_boards"]) == (0, False)
+    remark = next(line for line in ran.document["remarks"] if "virtual boards" in line)
+    assert "qemu-system-aarch64" in remark
+    assert "apt-get install qemu-system-arm" in remark
+
+
 def test_rewrites_are_listed_with_what_they_do(run: Callable[..., Ran]) -> None:
     document = run("rewrites", "list", "--json").document
     assert {"fold_constants", "fold_batchnorm"} <= {row["name"] for row in document["rewrites"]}

@@ -77,6 +77,15 @@ def test_flags_become_options(run: Callable[..., Ran], job: FakeJob, model: Path
     assert (options.seed, options.effort, options.fresh, options.allow_unverified) == (0, "quick", True, True)
 
 
+def test_the_name_of_a_virtual_board_gives_the_device(
+    run: Callable[..., Ran], job: FakeJob, model: Path, folder: Path
+) -> None:
+    assert run("optimize", model, "--board", "virtual:rpi5").code == 0
+    assert job.options is not None
+    assert (job.options.board.device, job.options.board.board) == ("rpi5", "virtual:rpi5")
+    assert job.options.output == folder / "edgeopt-out" / "net-rpi5"
+
+
 def test_defaults(run: Callable[..., Ran], job: FakeJob, model: Path, folder: Path) -> None:
     assert run("optimize", model, "--device", "local").code == 0
     assert job.options is not None
@@ -183,6 +192,8 @@ def test_a_board_that_fails_is_exit_4(
         (["--device", "local", "--metric", "top1"], "needs --data"),
         (["--device", "local", "--wait", "long"], "--wait"),
         (["--board", "kitchen"], "unknown board"),
+        (["--board", "virtual"], "which kind of board"),
+        (["--board", "virtual:rpi44"], "unknown device"),
     ],
 )
 def test_contradictions_and_slips_are_exit_2(

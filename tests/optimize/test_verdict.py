@@ -119,6 +119,29 @@ def test_predictions_closer_than_their_error_are_a_tie() -> None:
     assert decide(original, [], [far], LATENCY, pairwise_error=0.1)[0] == "improved"
 
 
+def test_an_emulated_recipe_that_beats_the_original_but_not_its_rivals_is_the_simplest() -> None:
+    original = replace_decisions(contender("original", (2.0,), "baseline", provenance="emulated"), {})
+    many = {"a": "int8", "b": "int8", "c": "on"}
+    rivals = [
+        replace_decisions(contender("fast", (1.0,), "reference", provenance="emulated"), many),
+        replace_decisions(contender("plain", (1.08,), "reference", provenance="emulated"), {"a": "int8"}),
+        replace_decisions(contender("slow", (1.2,), "reference", provenance="emulated"), {}),
+    ]
+    assert decide(original, rivals, [], LATENCY, pairwise_error=0.1)[1].trial.name == "plain"
+    assert decide(original, rivals, [], LATENCY, pairwise_error=0.01)[1].trial.name == "fast"
+    assert decide(original, rivals, [], LATENCY)[1].trial.name == "fast"
+
+
+def test_the_size_of_a_file_is_no_model_s_figure() -> None:
+    original = contender("original", (2.0,), "baseline", provenance="emulated")
+    smaller = contender("c", (2.0,), size_bytes=980, provenance="emulated")
+    assert decide(original, [], [smaller], Objective("size"), pairwise_error=0.1)[0] == "improved"
+
+
+def replace_decisions(one: Contender, decisions: dict[str, str]) -> Contender:
+    return replace(one, trial=replace(one.trial, candidate=Candidate.of("m", decisions)))
+
+
 @pytest.mark.parametrize(("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))])
 def test_what_got_worse_is_said(grown: float, worse: tuple[str, ...]) -> None:
     bigger = contender("c", rounds(1.0), size_bytes=round(1000 * grown))

@@ -23,6 +23,26 @@ def test_the_verdict_names_factor_interval_and_best_recipe(document: dict[str, A
     assert "the best recipe, int8 static per-channel" in headline.verdict(document)
 
 
+def test_what_a_model_cannot_tell_apart_is_called_a_tie() -> None:
+    document = made_up.result(made_up.study("emulated"), "emulated") | {"pairwise_error": 0.1}
+    best, original = document["best"], document["baseline"]
+    best["latency_ms"]["p50"] = original["latency_ms"]["p50"] * 0.95
+    assert headline.is_tie(document, best, original, "latency")
+    assert "a tie with the original: 1.05×, closer than the model's error" in headline.verdict(document)
+    best["latency_ms"]["p50"] = original["latency_ms"]["p50"] * 0.5
+    assert not headline.is_tie(document, best, original, "latency")
+    assert "2.00× faster than the original (model error: 1.82–2.22)" in headline.verdict(document)
+    assert headline.ratio(document, best, original, "size")[1] is None
+
+
+def test_what_was_not_measured_promises_nothing() -> None:
+    document = made_up.result(made_up.study("emulated"), "emulated")
+    assert "never worse is promised for measured ones only" in str(headline.promise(document))
+    assert headline.promise(made_up.result(made_up.study())) is None
+    document["accuracy"]["verified_on"] = "board"
+    assert "verified on the virtual board" in headline.accuracy(document)
+
+
 def test_a_kept_reference_or_original_is_no_improvement(document: dict[str, Any]) -> None:
     document |= {"verdict": "reference", "best": document["references"][0]}
     assert "The well-known recipe int8 static per-channel is kept" in headline.verdict(document)
