@@ -70,7 +70,9 @@ def test_by_region_says_where_the_time_goes(run: Callable[..., Ran], model: Path
     assert "share" in run("measure", model, "--device", "local", "--by-region").out
 
 
-def test_predictions_closer_than_their_error_are_a_tie(run: Callable[..., Ran], model: Path, folder: Path) -> None:
+def test_predictions_closer_than_their_error_are_a_tie(
+    run: Callable[..., Ran], model: Path, folder: Path
+) -> None:
     (folder / "copy.onnx").write_bytes(model.read_bytes())
     ran = run("measure", model, "copy.onnx", "--device", "rpi4", "--board", "predicted", "--json")
     assert ran.code == 0, ran.err
