@@ -1,0 +1,303 @@
+"""A virtual board: the real runtime on an emulated core, its figures priced from what the core executed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeopt.boards import feeds as feeds_files
+from edgeopt.boards.address import Address
+from edgeopt.boards.board import BoardFacts, Feeds
+from edgeopt.boards.facts import facts
+from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
+from edgeopt.boards.transports import Transport
+from edgeopt.boards.virtual import counting
+from edgeopt.boards.virtual.counting import Counts
+from edgeopt.boards.virtual.nodes import Event, node_times
+from edgeopt.core import plugins
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.digest import value_digest
+from edgeopt.core.errors import BoardError, CandidateFailed, ConnectError, MeasurementInvalid
+from edgeopt.core.measurement import Measurement
+from edgeopt.core.measurement import Protocol as MeasuringProtocol
+from edgeopt.core.profile import DeviceProfile
+from edgeopt.core.progress import Observer
+from edgeopt.core.quantity import Provenance
+
+if TYPE_CHECKING:
+    from edgeopt.boards.virtual.cycles import Estimate
+
+SLOWDOWN = 40.0
+"""How many times longer an inference takes the emulator than the board, at most."""
+
+EMULATED_RUNS = 3
+"""To load a model, warm up and count it."""
+
+KEPT_COUNTS = 64
+NOT_EXECUTED = ("threads", "allow_spinning")
+"""Session options that the guest does not run, for it has one core: they are priced."""
+
+TRIES = 3
+CONFIG_SECTIONS = ("cpu", "cache", "memory", "power", "emulation")
+
+
+class Machine(Protocol):
+    """The running emulator, as `edgeopt.boards.virtual.machine` starts it.
+
+    Attributes:
+        url: An SSH address.
+        counts: Folder in which the counting plugin writes.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def counts(self) -> Path: ...
+    def lock(self) -> contextlib.AbstractContextManager[object]: ...
+
+
+class Pricing(Protocol):
+    """What a counted run costs: `edgeopt.boards.virtual.cycles.CycleModel`."""
+
+    @property
+    def pairwise_error(self) -> float: ...
+    @property
+    def cores(self) -> int: ...
+    @property
+    def caches(self) -> Sequence[Any]: ...
+    def price(self, counts: Counts, threads: int) -> Estimate: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One inference, counted on one thread of the guest."""
+
+    counts: Counts
+    events: tuple[Event, ...]
+    peak_rss_bytes: int
+    runtime_rss_bytes: int | None
+
+
+class VirtualBoard(RunnerBoard):
+    """A board that an emulator runs; see `Board`. Its figures do not depend on what else the host does.
+
+    Raises:
+        ConnectError: The emulator is gone, or its guest does not answer.
+    """
+
+    provenance: Provenance = "emulated"
+
+    def __init__(
+        self,
+        machine: Machine,
+        profile: DeviceProfile,
+        pricing: Pricing,
+        ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
+        revive: Callable[[], Machine] | None = None,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`revive` starts another machine where this one has died; `end` is called on `close`."""
+        self._machine, self._profile, self._pricing = machine, profile, pricing
+        self._revive, self._end = revive, end
+        self.pairwise_error = pricing.pairwise_error
+        self._known: OrderedDict[str, Counted] = OrderedDict()
+        self._words: dict[str, tuple[int, ...]] = {}
+        super().__init__(machine.name, profile.name, self._open, ceiling_ms)
+        self.is_this_machine = False  # host work slows it down, and changes nothing
+
+    @classmethod
+    def open(
+        cls,
+        profile: DeviceProfile,
+        ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
+        observer: Observer | None = None,
+    ) -> VirtualBoard:
+        """The virtual board of a device that is up, else one that ends with this process.
+
+        Raises:
+            ConfigError: The profile does not know enough to emulate the device.
+            BoardError: This machine lacks what emulates it, or it does not start.
+        """
+        from edgeopt.boards.virtual import machine
+        from edgeopt.boards.virtual.cycles import CycleModel
+
+        pricing = CycleModel.of(profile)
+        for running in machine.running():
+            if running.device == profile.name:
+                return cls(running, profile, pricing, ceiling_ms)
+
+        own = [machine.up(profile, keep=False, observer=observer)]
+
+        def revive() -> Machine:
+            machine.down(own.pop())
+            own.append(machine.up(profile, keep=False, observer=observer))
+            return own[0]
+
+        def end() -> None:
+            while own:
+                machine.down(own.pop())
+
+        try:
+            return cls(own[0], profile, pricing, ceiling_ms, revive, end)
+        except BaseException:
+            end()
+            raise
+
+    def measure(
+        self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
+    ) -> list[Measurement | CandidateFailed]:
+        """See `Board.measure`: each artifact is counted once, whatever the protocol's windows are."""
+        deadline_s = protocol.deadline_s * max(1.0, EMULATED_RUNS * SLOWDOWN / protocol.min_runs)
+        results: list[Measurement | CandidateFailed] = []
+        control_ms: float | None = None
+        for index, artifact in enumerate(artifacts):
+            try:
+                counted = self._counted(artifact, feeds, deadline_s)
+            except CandidateFailed as failed:
+                results.append(failed)
+                continue
+            result = self._measurement(artifact, counted, protocol)
+            control_ms = result.p50_ms if index == 0 else control_ms
+            ratio = result.p50_ms / control_ms if control_ms else None
+            results.append(self._with_roofline(replace(result, control_ratio=ratio), artifact, feeds))
+        return results
+
+    def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
+        """See `Board.profile`; one run is all.
+
+        Raises:
+            CandidateFailed: The artifact cannot be run.
+            MeasurementInvalid: What was counted cannot be told apart by node.
+        """
+        del runs
+        for tries_left in reversed(range(TRIES)):
+            counted = self._counted(artifact, feeds, REQUEST_DEADLINE_S, profile=True)
+            estimate = self._pricing.price(counted.counts, self.threads(artifact))
+            try:
+                return node_times(counted.events, estimate.segments_ms)
+            except MeasurementInvalid:
+                # The kernel set its clock while the runtime read it, which then read it once more: rare.
+                self._known.pop(_key(artifact, feeds, True), None)
+                if not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def threads(self, artifact: Artifact) -> int:
+        """Threads that an artifact runs on: 0 or nothing said is the runtime's default, every core."""
+        asked = artifact.session_options.get("threads")
+        threads = asked if isinstance(asked, int) and asked > 0 else self._pricing.cores
+        return min(threads, self._pricing.cores)
+
+    def close(self) -> None:
+        super().close()
+        self._end()
+
+    def _measurement(self, artifact: Artifact, counted: Counted, protocol: MeasuringProtocol) -> Measurement:
+        estimate = self._pricing.price(counted.counts, self.threads(artifact))
+        peak_bytes, runtime_bytes = counted.peak_rss_bytes, counted.runtime_rss_bytes
+        return Measurement(
+            latency=estimate.latency,
+            peak_rss_bytes=peak_bytes,
+            model_rss_bytes=None if runtime_bytes is None else max(0, peak_bytes - runtime_bytes),
+            energy_mj=estimate.energy_mj,
+            power_w=estimate.power_w,
+            cpu_utilization=estimate.cpu_utilization,
+            protocol=protocol.name,
+        )
+
+    def _counted(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool = False) -> Counted:
+        """What was counted once is not counted again."""
+        key = _key(artifact, feeds, profile)
+        if key not in self._known:
+            counted = self._count(artifact, feeds, deadline_s, profile)
+            words = {block: self._words.setdefault(block, w) for block, w in counted.counts.blocks.items()}
+            # By segment only where it is asked for: else the whole is a few clock reads apart, for no reason.
+            segments = counted.counts.segments if profile else (counted.counts.total,)
+            self._known[key] = replace(counted, counts=Counts(words, segments))
+            while len(self._known) > KEPT_COUNTS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def _count(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool) -> Counted:
+        single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
+        with self._reachable() as dialogue, TemporaryDirectory() as folder, self._machine.lock():
+            path = Path(folder, "feeds.npz")
+            names = feeds_files.write(path, [feeds])
+            sha256 = self._store([(artifact.path, artifact.sha256)], path)
+            for left in self._written():
+                left.unlink(missing_ok=True)
+            answer = dialogue.ask(
+                "count", deadline_s, job=job(single, sha256, names),
+                cache_runs=self._cache_runs(artifact), profile=profile,
+            )  # fmt: skip
+            counts = self._own_counts(answer["starts"])
+        return Counted(
+            counts,
+            tuple(Event(*event) for event in answer["events"]),
+            answer["peak_rss_bytes"],
+            answer["runtime_rss_bytes"],
+        )
+
+    def _own_counts(self, starts: int) -> Counts:
+        written = self._written()
+        if len(written) != starts:
+            raise BoardError(
+                f"{self.name}: the emulator wrote {len(written)} counts where {starts} were taken",
+                hint=f"is there room in {self._machine.counts}? edgeopt boards down and up starts it anew",
+            )
+        try:
+            return counting.read(written[0])
+        finally:
+            written[0].unlink(missing_ok=True)
+
+    def _written(self) -> list[Path]:
+        return [path for path in self._machine.counts.glob("c.*") if path.suffix[1:].isdigit()]
+
+    def _cache_runs(self, artifact: Artifact) -> int:
+        """A model much larger than the caches finds nothing of its last run there: it need not repeat it."""
+        largest = max(cache.size_bytes for cache in self._pricing.caches)
+        return 1 if artifact.size_bytes <= 2 * largest else 0
+
+    def _open(self) -> Transport:
+        try:
+            return self._reach()
+        except ConnectError:
+            if self._revive is None:
+                raise
+        self._machine = self._revive()
+        return self._reach()
+
+    def _reach(self) -> Transport:
+        address = Address.parse(self._machine.url)
+        transport: Transport = plugins.load("transports", address.scheme).connect(address)
+        return transport
+
+    def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
+        """As the runner says, but with the device's cores; its figures change with the profile, too."""
+        found = facts(hello)
+        known = {section: self._profile.facts.get(section, {}) for section in CONFIG_SECTIONS}
+        values = {section: {n: f.value for n, f in body.items()} for section, body in known.items()}
+        return replace(
+            found,
+            cores=self._pricing.cores,
+            core_parts=found.core_parts[:1] * self._pricing.cores,
+            kernel=f"{found.kernel} emulated {value_digest(values)[:8]}",
+        )
+
+
+def _key(artifact: Artifact, feeds: Feeds, profile: bool) -> str:
+    options = {k: v for k, v in artifact.session_options.items() if k not in NOT_EXECUTED}
+    digest = hashlib.sha256()
+    for name in sorted(feeds):
+        digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape}".encode())
+        digest.update(feeds[name].tobytes())
+    return value_digest(artifact.sha256, artifact.runtime, options, digest.hexdigest(), profile)
