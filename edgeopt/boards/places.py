@@ -14,3 +14,9 @@ def home() -> Path:
 def known_hosts() -> tuple[Path, Path]:
     """Files of trusted host keys: edgeopt's own first, then the user's."""
     return home() / "known_hosts", Path.home() / ".ssh" / "known_hosts"
+
+
+def cache() -> Path:
+    """`$EDGEOPT_CACHE`, by default `~/.cache/edgeopt`: what can be made again (images of virtual boards)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("EDGEOPT_CACHE") or base / "edgeopt").expanduser().absolute()

@@ -1,0 +1,178 @@
+"""Virtual boards go up and down. What is up is found again by its folder, whose lock its emulator holds."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from edgeopt.boards import places
+from edgeopt.boards.virtual import image as images
+from edgeopt.boards.virtual import locks, tools
+from edgeopt.boards.virtual.qemu import Machine
+from edgeopt.boards.virtual.running import ALIVE, Running
+from edgeopt.boards.virtual.starting import Damaged, Start
+from edgeopt.core.errors import BoardError, ConfigError
+from edgeopt.core.profile import DeviceProfile
+from edgeopt.core.progress import Observer
+
+LEAST_RAM_BYTES = 256 << 20
+USUAL_RAM_BYTES = 1 << 30
+"""A board with more has as much of it as models need: what a model does not touch changes no figure."""
+ATTEMPTS = 3
+
+_ours: dict[Path, Start] = {}
+
+
+def up(
+    profile: DeviceProfile,
+    *,
+    ram_bytes: int | None = None,
+    keep: bool = False,
+    port: int | None = None,
+    observer: Observer | None = None,
+) -> Running:
+    """Start a virtual board, pristine, and wait until it can be entered.
+
+    Args:
+        profile: What it shall be.
+        ram_bytes: Its memory; by default the smallest variant's, at most 1 GiB.
+        keep: True: it stays until `down` (one per device; if it is up already, that one is returned). False:
+            it is ours alone, and ends with this process, however that ends.
+        port: Of 127.0.0.1, for its SSH server; by default a free one.
+        observer: Is told what takes time: making the image once, and what was found damaged.
+
+    Raises:
+        BoardError: A tool is missing, the port is taken, packages cannot be downloaded, it does not start.
+        ConfigError: The profile is of no board that can be emulated, or memory or port make no sense.
+        EdgeoptError: No room, or no permission.
+    """
+    machine = _machine(profile, ram_bytes)
+    if port is not None and not 0 < port < 1 << 16:
+        raise ConfigError(f"port {port} is not between 1 and 65535")
+    tools.require()
+    observer = observer or Observer()
+    if not keep:
+        return _started(profile, machine, None, port, observer)
+
+    def waiting() -> None:
+        observer.announce(f"another edgeopt is starting virtual:{profile.name}: waiting for it")
+
+    with locks.locked(_folder() / f"{profile.name}.lock", waiting):
+        for board in running():
+            if board.device == profile.name:
+                return _unless_different(board, machine, port)
+        return _started(profile, machine, profile.name, port, observer)
+
+
+def running() -> list[Running]:
+    """The boards that stay up until they are taken down, by name. What dead ones left is removed."""
+    found = []
+    with _sweeping():
+        for folder in sorted(_folder().iterdir()):
+            if (board := Running.read(folder)) and board.kept and board.alive:
+                found.append(board)
+    return found
+
+
+def down(board: Running) -> None:
+    """End a board at once; nothing of it is left."""
+    start = _ours.pop(board.folder, None)
+    board.kill()
+    if start:
+        start.end()
+    else:
+        os.close(locks.take(board.folder / ALIVE))  # it is released when its emulator is gone
+    shutil.rmtree(board.folder, ignore_errors=True)
+
+
+def _started(
+    profile: DeviceProfile, machine: Machine, kept_as: str | None, port: int | None, observer: Observer
+) -> Running:
+    from edgeopt.boards.virtual.cycles import cache_arguments
+    from edgeopt.boards.virtual.plugin import plugin
+
+    caches, counter = cache_arguments(profile), plugin()
+    for _ in range(ATTEMPTS):
+        image = images.ready(observer)
+        folder, alive = _new_folder(kept_as or f"{profile.name}-{os.getpid()}-{secrets.token_hex(3)}")
+        start = Start(image, machine, folder, alive, observer)
+        try:
+            pid_port = start.run(counter, caches, port)
+            board = start.board(profile.name, pid_port, kept=kept_as is not None)
+            if kept_as is None:
+                _ours[folder] = start
+            else:
+                start.let_go()
+            return board
+        except Damaged as damage:
+            start.end()
+            observer.announce(f"{damage}: made again")
+            damage.discard()
+        except BaseException:
+            start.end()
+            raise
+        finally:
+            if folder not in _ours and start.ended:
+                shutil.rmtree(folder, ignore_errors=True)
+    raise BoardError(
+        f"the image of virtual boards is found damaged {ATTEMPTS} times in a row",
+        hint=f"check the disk that {images.folder()} is on",
+    )
+
+
+def _unless_different(board: Running, machine: Machine, port: int | None) -> Running:
+    if board.ram_bytes != machine.ram_bytes or port not in (None, board.port):
+        raise ConfigError(
+            f"{board.name} is up already, with {board.ram_bytes >> 20} MiB at port {board.port}",
+            hint=f"edgeopt boards down {board.name}",
+        )
+    return board
+
+
+def _machine(profile: DeviceProfile, ram_bytes: int | None) -> Machine:
+    core, variants = profile.get("cpu", "core"), profile.get("memory", "ram_bytes")
+    if not core or not variants:
+        raise ConfigError(
+            f"{profile.name} is no kind of board: it cannot be virtual", hint="edgeopt devices list"
+        )
+    variants = variants if isinstance(variants, list) else [variants]
+    ram_bytes = ram_bytes or min(min(variants), USUAL_RAM_BYTES)
+    if not LEAST_RAM_BYTES <= ram_bytes <= max(variants):
+        raise ConfigError(
+            f"a virtual {profile.name} has {LEAST_RAM_BYTES >> 20} to {max(variants) >> 20} MiB of memory, "
+            f"not {ram_bytes >> 20}"
+        )
+    return Machine(str(core).lower(), ram_bytes, profile.title)
+
+
+def _folder() -> Path:
+    return places.home() / "virtual"
+
+
+def _new_folder(name: str) -> tuple[Path, int]:
+    """An empty folder and the descriptor of its lock, which says that it is in use."""
+    with _sweeping():
+        folder = _folder() / name
+        folder.mkdir(mode=0o700)
+        return folder, locks.take(folder / ALIVE)
+
+
+@contextlib.contextmanager
+def _sweeping():  # type: ignore[no-untyped-def]
+    """Alone with the folders of boards, of which those that nobody holds any more are gone."""
+    with locks.locked(_folder() / "folders.lock"):
+        for folder in _folder().iterdir():
+            if folder.is_dir() and locks.is_free(folder / ALIVE):
+                shutil.rmtree(folder, ignore_errors=True)
+        yield
+
+
+@atexit.register
+def _end_ours() -> None:
+    for folder in list(_ours):
+        _ours.pop(folder).end()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,145 @@
+"""The guest's files: Debian packages unpacked, wheels unpacked, and what their scripts would have configured.
+
+No program of the guest runs here, so it takes no emulation, and nobody needs to be root.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edgeopt.boards.virtual import lifeline, recipe
+from edgeopt.core.errors import BoardError, EdgeoptError
+
+TRIES = 2
+"""A mirror in the middle of an update fails once."""
+
+SUPERFLUOUS = ("boot", "lib/modules", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
+
+
+def make(folder: Path, public_key: str, host_key: Path) -> Path:
+    """Make `folder/root`, `folder/kernel` and `folder/initrd`'s ingredients in `folder/first`.
+
+    Args:
+        public_key: Whose owner may log in.
+        host_key: The guest's private host key.
+
+    Raises:
+        BoardError: Packages or wheels cannot be downloaded.
+        EdgeoptError: The disk is full.
+    """
+    root, wheels = folder / "root", folder / "wheels"
+    with ThreadPoolExecutor(2) as pool:
+        for job in (pool.submit(_debian, root), pool.submit(_download, wheels)):
+            job.result()
+    try:
+        for wheel in sorted(wheels.glob("*.whl")):
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(root / recipe.PACKAGES.lstrip("/"))
+        shutil.rmtree(wheels)
+        _first(root, folder)
+        for name in SUPERFLUOUS:
+            shutil.rmtree(root / name, ignore_errors=True)
+        _configure(root, public_key, host_key)
+    except OSError as error:
+        raise no_room(folder, str(error.strerror)) from error
+    return root
+
+
+def no_room(folder: Path, why: str) -> EdgeoptError:
+    """The error for an image that could not be written."""
+    return EdgeoptError(
+        f"cannot make the virtual board's image in {folder.parent}: {why}",
+        hint=f"free {recipe.BUILD_BYTES / 1e9:.1f} GB there, or set EDGEOPT_CACHE to a folder with more room",
+    )
+
+
+def _debian(root: Path) -> None:
+    source = f"deb {recipe.mirror()} {recipe.SUITE} main"
+    command: list[str | Path] = [
+        "mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64", "--quiet",
+        f"--include={','.join(recipe.listed('packages.txt'))}", recipe.SUITE, root, source,
+    ]  # fmt: skip
+
+    def clean() -> None:
+        shutil.rmtree(root, ignore_errors=True)
+
+    _fetch("Debian's packages", command, root.parent, clean)
+
+
+def _download(wheels: Path) -> None:
+    platforms = [part for name in recipe.PLATFORMS for part in ("--platform", name)]
+    command: list[str | Path] = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
+        "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation", "cp", "--python-version",
+        recipe.PYTHON, *platforms, "--dest", wheels, "-r", recipe.GUEST / "wheels.txt",
+    ]  # fmt: skip
+    _fetch("the guest's Python packages", command, wheels.parent, lambda: None)
+
+
+def _fetch(what: str, command: Sequence[str | Path], folder: Path, clean: Callable[[], None]) -> None:
+    status, said = 0, ""
+    # When they are killed, both tools leave what they have fetched so far in the temporary folder.
+    environment = {"TMPDIR": str(folder), "LC_ALL": "C.UTF-8"}
+    for _ in range(TRIES):
+        clean()
+        status, said = lifeline.run(command, folder=folder, environment=environment)
+        if status == 0:
+            return
+        if "No space left on device" in said:
+            raise no_room(folder, "No space left on device")
+        if "No module named pip" in said:
+            raise BoardError("this Python has no pip to fetch the guest's packages with",
+                             hint=f"{sys.executable} -m ensurepip")  # fmt: skip
+    raise BoardError(
+        f"cannot download {what}: {_telling(said)}",
+        hint="a virtual board needs the network once; EDGEOPT_DEBIAN_MIRROR names another Debian mirror",
+    )
+
+
+def _telling(said: str) -> str:
+    """The line that says why."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    marked = [line for line in lines if line.lower().startswith(("e: ", "err:", "error"))]
+    return (marked or lines or ["no reason given"])[0][:200]
+
+
+def _first(root: Path, folder: Path) -> None:
+    """The kernel, and what the initial RAM disk takes from the packages."""
+    (kernel,) = (root / "boot").glob("vmlinuz-*")
+    shutil.copyfile(kernel, folder / "kernel")
+    first = folder / "first"
+    for name in ("bin", "modules", "dev", "proc", "new"):
+        (first / name).mkdir(parents=True)
+    busybox = next(path for path in (root / "bin/busybox", root / "usr/bin/busybox") if path.is_file())
+    shutil.copy(busybox, first / "bin" / "busybox")
+    there = {path.stem: path for path in (root / "lib/modules").rglob("*.ko")}
+    order = [name for name in recipe.listed("modules.txt") if name in there]  # the rest is built in
+    for name in order:
+        shutil.copyfile(there[name], first / "modules" / f"{name}.ko")
+    (first / "modules" / "order").write_text("".join(f"{name}\n" for name in order))
+    shutil.copyfile(recipe.GUEST / "first_init", first / "init")
+
+
+def _configure(root: Path, public_key: str, host_key: Path) -> None:
+    etc, home = root / "etc", root / "home" / recipe.USER
+    for name, entries in recipe.ACCOUNTS.items():
+        (etc / name).write_text("".join(f"{entry}\n" for entry in entries))
+    (etc / "shadow").chmod(0o600)
+    (etc / "hosts").write_text("127.0.0.1 localhost virtual\n")
+    for folder in (home, root / "root"):
+        (folder / ".ssh").mkdir(parents=True, mode=0o700)
+        (folder / ".ssh" / "authorized_keys").write_text(public_key)
+    (root / "root").chmod(0o700)
+    shutil.copy(host_key, etc / "ssh" / "ssh_host_ed25519_key")
+    shutil.copyfile(recipe.GUEST / "sshd_config", etc / "ssh" / "sshd_config")
+    own = root / "usr" / "lib" / "edgeopt"
+    own.mkdir()
+    shutil.copyfile(recipe.GUEST / "imports.py", own / "imports.py")
+    init = root / "sbin" / "edgeopt-init"
+    shutil.copyfile(recipe.GUEST / "init", init)
+    init.chmod(0o755)
