@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgeopt.boards import places
@@ -101,8 +102,8 @@ def _started(
         folder, alive = _new_folder(kept_as or f"{profile.name}-{os.getpid()}-{secrets.token_hex(3)}")
         start = Start(image, machine, folder, alive, observer)
         try:
-            pid_port = start.run(counter, caches, port)
-            board = start.board(profile.name, pid_port, kept=kept_as is not None)
+            reached = start.run(counter, caches, port)
+            board = start.board(profile.name, reached, kept=kept_as is not None)
             if kept_as is None:
                 _ours[folder] = start
             else:
@@ -162,7 +163,7 @@ def _new_folder(name: str) -> tuple[Path, int]:
 
 
 @contextlib.contextmanager
-def _sweeping():  # type: ignore[no-untyped-def]
+def _sweeping() -> Iterator[None]:
     """Alone with the folders of boards, of which those that nobody holds any more are gone."""
     with locks.locked(_folder() / "folders.lock"):
         for folder in _folder().iterdir():

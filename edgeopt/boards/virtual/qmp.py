@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -42,14 +43,20 @@ class Qmp:
             self.close()
             raise
 
-    def execute(self, command: str, _descriptor: int | None = None, **arguments: Any) -> Any:
-        """One command and its answer; `_descriptor` is handed to QEMU along with it."""
-        request = json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
+    def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, descriptor: int | None = None
+    ) -> Any:
+        """One command and its answer; `descriptor` is handed to QEMU along with it.
+
+        Raises:
+            BoardError: QEMU refuses, or has ended.
+        """
+        request = json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n"
         try:
-            if _descriptor is None:
+            if descriptor is None:
                 self._socket.sendall(request)
             else:
-                socket.send_fds(self._socket, [request], [_descriptor])
+                socket.send_fds(self._socket, [request], [descriptor])
             while True:
                 answer = self._line()
                 if "error" in answer:
@@ -61,7 +68,7 @@ class Qmp:
 
     def set_link(self, up: bool) -> None:
         """Pull the network cable, or put it back."""
-        self.execute("set_link", name=NETWORK, up=up)
+        self.execute("set_link", {"name": NETWORK, "up": up})
 
     def stop(self) -> None:
         """Freeze the board: it hangs."""
@@ -85,7 +92,7 @@ class Qmp:
 
     def port(self) -> int:
         """The port of 127.0.0.1 that leads to the board's SSH server."""
-        said = self.execute("human-monitor-command", **{"command-line": "info usernet"})
+        said = self.execute("human-monitor-command", {"command-line": "info usernet"})
         for line in str(said).splitlines():
             words = line.split()
             if words[:1] == ["TCP[HOST_FORWARD]"]:
@@ -95,10 +102,10 @@ class Qmp:
     def save(self, path: Path) -> None:
         """Write the memory and devices of a stopped board to `path`. It can go on afterwards."""
         with path.open("wb") as stream:
-            self.execute("getfd", stream.fileno(), fdname="state")
+            self.execute("getfd", {"fdname": "state"}, stream.fileno())
             # The default of 128 MB/s is meant to spare a network.
-            self.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-            self.execute("migrate", uri="fd:state")
+            self.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+            self.execute("migrate", {"uri": "fd:state"})
             end = time.monotonic() + SAVE_TIMEOUT_S
             while (state := self.execute("query-migrate").get("status")) != "completed":
                 if state in ("failed", "cancelled") or time.monotonic() > end:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -120,11 +120,7 @@ class Running:
         """The board of a folder; None if it has not got so far."""
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            return (
-                cls(**record, folder=folder)
-                if set(record) == {f.name for f in fields(cls)} - {"folder"}
-                else None
-            )
+            return cls(**record, folder=folder)
         except (OSError, ValueError, TypeError):
             return None
 
@@ -149,11 +145,10 @@ def write_ssh_config(folder: Path, image: Path, port: int) -> None:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None if it is not there, or only waits to be buried."""
+    """When a process began, in clock ticks since boot; None if it is not there, or dead and unburied."""
     try:
-        words = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        )
+        said = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
+    words = said.rpartition(")")[2].split()
     return int(words[19]) if words[0] != "Z" else None

@@ -1,4 +1,4 @@
-"""The start of one board: restored from a saved state where there is one, else booted, and saved on the way."""
+"""The start of one board: restored from a saved state if there is one, else booted, and saved on the way."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Start:
                 saving = self._save(qmp)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
             connect_unix(console, self._folder / qemu.CONSOLE)
-            # It is told the time, and that it may write to its disk. What it has not read when we hang up is lost.
+            # It is told the time, and that it may write to its disk. Hanging up loses what it has not read.
             console.sendall(f"go {time.time():.3f}\n".encode())
             self._wait_for("its SSH server", lambda: "UP" in self._console().split() and _answers(port))
         if saving:

@@ -1,22 +1,25 @@
 """Imports what the on-board runner and the runtimes import, so that Python keeps it compiled."""
 
-import ctypes  # noqa: F401
-import hashlib  # noqa: F401
+import ctypes
+import hashlib
 import importlib.metadata
-import json  # noqa: F401
-import platform  # noqa: F401
-import resource  # noqa: F401
-import select  # noqa: F401
-import shutil  # noqa: F401
-import statistics  # noqa: F401
-import subprocess  # noqa: F401
-import tempfile  # noqa: F401
-import zipfile  # noqa: F401
+import json
+import platform
+import resource
+import select
+import shutil
+import statistics
+import subprocess
+import tempfile
+import typing
+import zipfile
 
-import numpy as np
+import numpy
+import numpy.random
 import onnxruntime
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert import interpreter
 
-assert onnxruntime.get_available_providers() == ["CPUExecutionProvider"] or onnxruntime.__version__  # noqa: S101
-assert Interpreter and np.random.default_rng(0).random() < 1  # noqa: S101
-importlib.metadata.version("onnxruntime")
+__all__ = [
+    "ctypes", "hashlib", "importlib", "interpreter", "json", "numpy", "onnxruntime", "platform", "resource",
+    "select", "shutil", "statistics", "subprocess", "tempfile", "typing", "zipfile",
+]  # fmt: skip
