@@ -1,7 +1,7 @@
 """The networks whose latencies are published, as ONNX graphs with random weights.
 
-Batch normalization is folded, as every runtime does. Input `x` (1, 3, 224, 224), output `y` (1, 1000). The cost
-does not depend on the weights, as long as activations stay in range: weights keep their variance.
+Batch normalization is folded, as every runtime does. Input `x` (1, 3, 224, 224), output `y` (1, 1000). The
+cost of a network does not depend on its weights, as long as activations stay in range: their variance is kept.
 """
 
 from __future__ import annotations
