@@ -1,7 +1,7 @@
 """The networks whose latencies are published, as ONNX graphs with random weights.
 
-Batch normalization is folded, as every runtime does. Input `x` (1, 3, 224, 224), output `y` (1, 1000). The
-cost of a network does not depend on its weights, as long as activations stay in range: their variance is kept.
+Batch normalization is folded, as every runtime does. Input `x` (1, 3, 224, 224), output `y` (1, 1000). What a
+network costs does not depend on its weights; they are drawn so that activations keep their variance.
 """
 
 from __future__ import annotations
