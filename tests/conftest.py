@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeopt.boards import places, profiles
+from edgeopt.boards.virtual import machine
+from edgeopt.boards.virtual.running import Running
 from tests.sshd import Sshd, make_key
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -16,6 +19,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
 # A shell starts what it puts in the background deaf to Ctrl-C, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+IMAGES = places.cache()
+"""Images of virtual boards are made once for all tests, and kept for the next time."""
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +72,21 @@ def sshd(make_sshd: Callable[[str], Sshd]) -> Sshd:
     server = make_sshd("board")
     server.trust()
     return server
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets a test start virtual boards of its own from the image that all tests share."""
+    monkeypatch.setenv("EDGEOPT_CACHE", str(IMAGES))
+    return IMAGES
+
+
+@pytest.fixture(scope="session")
+def virtual_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A virtual Raspberry Pi 4, shared by all tests of a process: who breaks a board starts an own one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEOPT_CACHE", str(IMAGES))
+        patch.setenv("EDGEOPT_HOME", str(tmp_path_factory.mktemp("virtual-board")))
+        board = machine.up(profiles.load("rpi4"))
+    yield board
+    machine.down(board)

@@ -13,12 +13,15 @@ from edgeopt.cli.answer import Answer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from edgeopt.boards.virtual.running import Running
+
 app = typer.Typer(
     help="Boards to measure on.",
     epilog=flags.examples(
         "edgeopt boards enroll ssh://pi@10.0.0.7",
         "edgeopt boards add kitchen-pi ssh://pi@10.0.0.7 --device rpi4",
         "edgeopt boards probe kitchen-pi",
+        "edgeopt boards up rpi4",
     ),
 )
 
@@ -32,13 +35,15 @@ Url = Annotated[
 
 @app.command("list", epilog=flags.examples("edgeopt boards list --json"))
 def list_(as_json: flags.Json = False) -> Answer:
-    """List the boards of boards.toml, of the working folder and of $EDGEOPT_HOME."""
+    """List the boards of boards.toml (working folder, $EDGEOPT_HOME), and the virtual ones that are up."""
     from edgeopt.boards.inventory import Inventory
+    from edgeopt.boards.virtual import machine
 
     rows = [
         {"name": b.name, "device": b.device, "url": b.url, "file": str(b.source) if b.source else None}
         for b in Inventory.load().boards.values()
     ]
+    rows += [{"name": b.name, "device": b.device, "url": b.url, "file": None} for b in machine.running()]
     return Answer({"boards": rows}, lambda: _list(rows))
 
 
@@ -117,6 +122,106 @@ def probe(
         found = ask(transport)
     document: dict[str, Any] = {"board": board, "address": str(address), "facts": found}
     return Answer(document, lambda: _facts(board, found))
+
+
+@app.command(
+    epilog=flags.examples(
+        "edgeopt boards up rpi4", "edgeopt boards up rpi5 --ram 2G", "edgeopt boards up rpi4 --port 2222"
+    )
+)
+def up(
+    device: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEVICE",
+            help="What it shall be.",
+            autocompletion=names.complete_device,
+            show_default=False,
+        ),
+    ],
+    ram: Annotated[
+        str | None,
+        typer.Option(
+            "--ram", metavar="SIZE", help="Its memory. Left out: its smallest variant's, at most 1 GiB."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", help="Port of 127.0.0.1 for SSH. Left out: a free one."),
+    ] = None,
+    as_json: flags.Json = False,
+) -> Answer:
+    """Start a virtual board: the real arm64 runtime under emulation, on this machine. It stays until down."""
+    from edgeopt.boards import profiles
+    from edgeopt.boards.virtual import machine
+    from edgeopt.cli.live import view
+
+    names.known("device", device, names.devices())
+    profile = profiles.load(device)
+    with view(as_json=as_json) as observer:
+        board = machine.up(
+            profile,
+            ram_bytes=_memory_bytes(ram) if ram else None,
+            keep=True,
+            port=port,
+            observer=observer,
+        )
+    document = {**_virtual(board), "model": profile.title}
+    return Answer(document, lambda: _up(document))
+
+
+@app.command(epilog=flags.examples("edgeopt boards down rpi4", "edgeopt boards down --all"))
+def down(
+    board: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Which: virtual:rpi4, or rpi4 for short.", show_default=False),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All that are up.")] = False,
+    as_json: flags.Json = False,
+) -> Answer:
+    """End a virtual board; nothing of it is left."""
+    from edgeopt.boards.virtual import machine
+    from edgeopt.core.errors import ConfigError
+
+    there = machine.running()
+    if (board is None) is not all_:
+        raise ConfigError("name one virtual board, or say --all", hint="edgeopt boards list")
+    chosen = [b for b in there if all_ or b.name in (board, f"virtual:{board}")]
+    if board and not chosen:
+        up_now = ", ".join(b.name for b in there) or "none"
+        raise ConfigError(f"no virtual board {board.removeprefix('virtual:')} is up", hint=f"up: {up_now}")
+    for one in chosen:
+        machine.down(one)
+    ended = [one.name for one in chosen]
+    return Answer({"down": ended}, lambda: f"down: {', '.join(ended)}" if ended else "no virtual board is up")
+
+
+def _memory_bytes(size: str) -> int:
+    """Memory comes in powers of two: of all sizes, here `1G` is 1 GiB."""
+    from edgeopt.options import parse_size_bytes
+
+    return int(parse_size_bytes(size + "iB" if size[-1:] in "kmgKMG" else size, "--ram"))
+
+
+def _virtual(board: Running) -> dict[str, Any]:
+    return {
+        "name": board.name,
+        "device": board.device,
+        "url": board.url,
+        "ssh": board.ssh,
+        "port": board.port,
+        "pid": board.pid,
+        "ram_bytes": board.ram_bytes,
+    }
+
+
+def _up(document: dict[str, Any]) -> str:
+    return (
+        f"{document['name']} is up: {document['model']}, {document['ram_bytes'] >> 20} MiB\n"
+        f"enter it: {document['ssh']}\n"
+        f"use it:   edgeopt optimize MODEL --device {document['device']} --board virtual\n"
+        f"end it:   edgeopt boards down {document['device']}"
+    )
 
 
 def _list(rows: list[dict[str, Any]]) -> RenderableType:

@@ -22,6 +22,9 @@ _WATCHED = (
     'exec 3<&-; exec "$@"'
 )
 
+_staying: list[subprocess.Popen[bytes]] = []
+"""Python warns of a running child that nobody refers to: those are meant to run on."""
+
 
 class Bound:
     """A program in a session of its own that does not outlive us.
@@ -64,6 +67,7 @@ class Bound:
     def stay(self) -> None:
         """From now on it outlives us."""
         self._stays = True
+        _staying.append(self._process)
         if self._process.stdin:
             self._process.stdin.write(b"stay\n")
             self._process.stdin.close()
