@@ -15,6 +15,8 @@ PYTEST_FLAGS ?=
 # Tests at once; the long suites of `make accept`, which compare times, run one by one.
 JOBS ?= 2
 BIN := .venv/bin
+# What virtual boards are made of and run by.
+VIRTUAL := qemu-system-aarch64 mmdebstrap mkfs.ext4 fakeroot gcc llvm debian-archive-keyring
 
 FIND_PYTHON := for p in python3 python3.13 python3.12 python3.11; do \
 	  if command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
@@ -31,7 +33,7 @@ demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute o
 	  -o edgeopt-out/demo
 
 test: .venv/developing lint ## Everything that must hold, except the long suites
-	@.ci/need git sshd ssh-keygen unshare
+	@.ci/need git sshd ssh-keygen unshare $(VIRTUAL)
 	$(BIN)/pytest -n $(JOBS) -m "not long" $(PYTEST_FLAGS)
 
 lint: .venv/developing

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgeopt.boards.virtual import lifeline, recipe
+from edgeopt.boards.virtual import lifeline, recipe, tools
 from edgeopt.core.errors import BoardError, EdgeoptError
 
 TRIES = 2
@@ -59,7 +59,7 @@ def no_room(folder: Path, why: str) -> EdgeoptError:
 
 
 def _debian(root: Path) -> None:
-    source = f"deb {recipe.mirror()} {recipe.SUITE} main"
+    source = f"deb [signed-by={tools.KEYRING}] {recipe.mirror()} {recipe.SUITE} main"
     command: list[str | Path] = [
         "mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64", "--quiet",
         f"--include={','.join(recipe.listed('packages.txt'))}", recipe.SUITE, root, source,

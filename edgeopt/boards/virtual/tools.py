@@ -13,6 +13,7 @@ LEAST_LLVM = 19
 """The first with a scheduling model of every core that is priced."""
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+FILES = {KEYRING: "debian-archive-keyring", Path("/usr/include/stdio.h"): "libc6-dev"}
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # where mkfs is, and often not on a user's PATH
 
 COMMANDS = {
@@ -38,8 +39,7 @@ def missing() -> tuple[Missing, ...]:
     """What this machine lacks. Starts no process."""
     lacking = [Missing(command, package) for command, package in COMMANDS.items() if not which(command)]
     lacking += [Missing(command, f"llvm-{LEAST_LLVM}") for command in LLVM_COMMANDS if not llvm(command)]
-    if not KEYRING.is_file():
-        lacking.append(Missing(KEYRING.name, "debian-archive-keyring"))
+    lacking += [Missing(path.name, package) for path, package in FILES.items() if not path.is_file()]
     return tuple(lacking)
 
 
