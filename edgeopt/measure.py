@@ -80,6 +80,52 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
     }
 
 
+def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict[str, Any]:
+    """Fit the emulation of a device to a real board, on one thread and on all cores, and keep the profile.
+
+    Returns:
+        `{"device", "board", "observations": [{"name", "threads", "measured_ms", "before_ms", "after_ms"}…],
+        "factors", "log_sigma", "file"}`; `log_sigma` is None where too few models were measured to judge.
+
+    Raises:
+        ConfigError, ModelError, DataError: As `measure`; or the device cannot be emulated.
+        BoardError: A board cannot serve, or the one that is named is not real.
+    """
+    from edgeopt.boards.virtual import calibrating
+    from edgeopt.boards.virtual.calibration import PRIOR_SIGMA
+    from edgeopt.graph.workload import workload
+
+    watching = observer or Observer()
+    profile = profiles.load(options.board.device)
+    models, feeds = _prepared(options)
+    connected = connect(
+        profile, options.board.board, Inventory.load(), workload, options.board.require, watching
+    )
+    with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
+        names = _names(options.models)
+        artifacts = [(n, _artifact(m, Path(folder), options)) for n, m in zip(names, models, strict=True)]
+        threads = (1, profile.get("cpu", "cores"))
+        watching.stage("measuring and counting", len(artifacts) * len(threads))
+        protocol = profiles.protocols(profile, options.effort)["rank"]
+        found = calibrating.calibrate(profile, board, artifacts, feeds, protocol, threads, watching)
+        file = calibrating.save(profile, found, board.name)
+    return {
+        "device": profile.name,
+        "board": board.name,
+        "observations": [
+            {
+                "name": seen.group, "threads": seen.threads, "measured_ms": seen.measured_ms,
+                "before_ms": found.before.latency_ms(seen.cycles, seen.traffic, seen.threads),
+                "after_ms": found.after.latency_ms(seen.cycles, seen.traffic, seen.threads),
+            }
+            for seen in found.observations
+        ],
+        "factors": {name: getattr(found.after, name) for name in PRIOR_SIGMA},
+        "log_sigma": found.judged,
+        "file": str(file),
+    }  # fmt: skip
+
+
 def _prepared(options: MeasureOptions) -> tuple[list[Model], Feeds]:
     """All models with settled shapes, and the inputs that they share."""
     from edgeopt.graph.equivalence import random_feeds

@@ -119,8 +119,11 @@ class VirtualBoard(RunnerBoard):
         profile: DeviceProfile,
         ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
         observer: Observer | None = None,
+        pricing: Pricing | None = None,
     ) -> VirtualBoard:
         """The virtual board of a device that is up, else one that ends with this process.
+
+        `pricing` is the profile's cycle model unless told otherwise.
 
         Raises:
             ConfigError: The profile does not know enough to emulate the device.
@@ -129,7 +132,7 @@ class VirtualBoard(RunnerBoard):
         from edgeopt.boards.virtual import machine
         from edgeopt.boards.virtual.cycles import CycleModel
 
-        pricing = CycleModel.of(profile)
+        pricing = pricing or CycleModel.of(profile)
         for running in machine.running():
             if running.device == profile.name:
                 return cls(running, profile, pricing, ceiling_ms)

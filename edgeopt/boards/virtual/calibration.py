@@ -8,7 +8,8 @@ weak prior: with none, nothing changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from edgeopt.boards.virtual.counting import Segment
 from edgeopt.boards.virtual.cycles import CycleModel
+from edgeopt.core.errors import ConfigError
+from edgeopt.core.profile import Confidence
 
 PRIOR_SIGMA = {"compute_factor": 0.3, "memory_factor": 0.5, "serial_fraction": 0.5}
 """Factor: how far, in log, it may plausibly be off."""
@@ -82,3 +85,21 @@ def leave_one_model_out(model: CycleModel, observations: Sequence[Observation]) 
 def root_mean_square(errors: Sequence[float] | NDArray[np.float64]) -> float:
     """Of log errors: one standard deviation, if they have no bias."""
     return float(np.sqrt(np.mean(np.square(errors)))) if len(errors) else 0.0
+
+
+def rewritten(profile_text: str, values: Mapping[str, float], source: str, confidence: Confidence) -> str:
+    """A profile's text with other values of facts of its `[emulation]`, and where they come from now.
+
+    Raises:
+        ConfigError: It has no such fact.
+    """
+    for name, value in values.items():
+        line = re.compile(rf'^{name} = \{{ value = [^,]+, unit = ("[^"]*"), .*\}}$', re.MULTILINE)
+        head, found, body = profile_text.partition("\n[emulation]\n")
+        origin = f'source = "{source}", confidence = "{confidence}"'
+        fact = f"{name} = {{ value = {value:.4g}, unit = \\1, {origin} }}"
+        body, changed = line.subn(fact, body, count=1)
+        if not found or not changed:
+            raise ConfigError(f"the profile has no emulation.{name} to change")
+        profile_text = head + found + body
+    return profile_text

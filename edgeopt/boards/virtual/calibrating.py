@@ -1,0 +1,136 @@
+"""Calibrate the emulation of a device against a board of that kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeopt.boards import places, profiles
+from edgeopt.boards.board import Board, Feeds
+from edgeopt.boards.virtual import calibration
+from edgeopt.boards.virtual.board import VirtualBoard
+from edgeopt.boards.virtual.calibration import Observation
+from edgeopt.boards.virtual.counting import Counts
+from edgeopt.boards.virtual.cycles import Cache, CycleModel, Estimate
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import BoardError, CandidateFailed
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.profile import DeviceProfile
+from edgeopt.core.progress import Observer
+
+LEAST_MODELS_TO_JUDGE = 3
+"""With fewer, leaving one out says nothing, and the error bar stays as it is."""
+
+
+class Recording:
+    """A cycle model that keeps what it is asked to price."""
+
+    def __init__(self, model: CycleModel) -> None:
+        self.model = model
+        self.pairwise_error, self.cores = model.pairwise_error, model.cores
+        self.caches: Sequence[Cache] = model.caches
+        self.last: tuple[Counts, Estimate] | None = None
+
+    def price(self, counts: Counts, threads: int) -> Estimate:
+        estimate = self.model.price(counts, threads)
+        self.last = (counts, estimate)
+        return estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What calibrating found.
+
+    Attributes:
+        before: The model as it was.
+        after: With the fitted factors, and the error bar that they earned.
+        observations: What was measured and counted.
+        judged: Root mean square of the log error, each model left out of the fit that emulates it; None where
+            too few models were measured to tell.
+    """
+
+    before: CycleModel
+    after: CycleModel
+    observations: tuple[Observation, ...]
+    judged: float | None
+
+
+def calibrate(
+    profile: DeviceProfile,
+    real: Board,
+    artifacts: Sequence[tuple[str, Artifact]],
+    feeds: Feeds,
+    protocol: Protocol,
+    threads: Sequence[int],
+    observer: Observer | None = None,
+) -> Calibration:
+    """Measure artifacts on the real board, count them on a virtual one, and fit the factors.
+
+    Args:
+        artifacts: Each with its model's name.
+        threads: Thread counts to measure each on.
+
+    Raises:
+        ConfigError: The device cannot be emulated.
+        BoardError: The real board's figures are not measured, it could run none of the artifacts, or this
+            machine cannot emulate.
+    """
+    if real.provenance != "measured":
+        raise BoardError(f"{real.name} is {real.provenance}: only a real board can calibrate an emulation")
+    settings = [
+        (name, replace(artifact, session_options={**artifact.session_options, "threads": count}), count)
+        for name, artifact in artifacts
+        for count in threads
+    ]
+    results = real.measure([artifact for _, artifact, _ in settings], feeds, protocol)
+    recording = Recording(CycleModel.of(profile))
+    observations = []
+    with VirtualBoard.open(profile, observer=observer, pricing=recording) as virtual:
+        for (name, artifact, count), measured in zip(settings, results, strict=True):
+            if not isinstance(measured, Measurement) or measured.validity is not None:
+                continue
+            counted = virtual.measure([artifact], feeds, protocol)[0]
+            if isinstance(counted, CandidateFailed) or recording.last is None:
+                continue
+            counts, estimate = recording.last
+            observations.append(
+                Observation(f"{name} x{count}", name, estimate.cycles, counts.total, count, measured.p50_ms)
+            )
+    if not observations:
+        raise BoardError(f"{real.name} gave no valid measurement to calibrate with")
+    return fitted(recording.model, observations)
+
+
+def fitted(before: CycleModel, observations: Sequence[Observation]) -> Calibration:
+    """The model fitted to observations, judged by leaving out one model at a time."""
+    after = calibration.fit(before, observations)
+    judged = None
+    if len({o.group for o in observations}) >= LEAST_MODELS_TO_JUDGE:
+        judged = calibration.root_mean_square(calibration.leave_one_model_out(before, observations))
+        after = replace(after, log_sigma=judged)
+    return Calibration(before, after, tuple(observations), judged)
+
+
+def save(profile: DeviceProfile, found: Calibration, board: str) -> Path:
+    """Write the calibrated profile where it is found before the one that ships.
+
+    Raises:
+        ConfigError: The profile has no `[emulation]`.
+        EdgeoptError: It cannot be written.
+    """
+    text = _source(profile.name).read_text(encoding="utf-8")
+    values = {name: getattr(found.after, name) for name in calibration.PRIOR_SIGMA}
+    if found.judged is not None:
+        values["log_sigma"] = found.after.log_sigma
+    source = f"edgeopt boards calibrate: {len(found.observations)} measurements of {board}"
+    text = calibration.rewritten(text, values, source, "medium")
+    path = places.home() / "devices" / f"{profile.name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    profiles.check(path)
+    return path
+
+
+def _source(device: str) -> Path:
+    return next(path for folder in profiles.folders() if (path := folder / f"{device}.toml").is_file())
