@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeopt.cli import calibrate as calibration
 from edgeopt.cli import flags, names
 from edgeopt.cli.answer import Answer
 
@@ -168,6 +169,9 @@ def up(
         )
     document = {**_virtual(board), "model": profile.title}
     return Answer(document, lambda: _up(document))
+
+
+app.command(epilog=calibration.EPILOG)(calibration.calibrate)
 
 
 @app.command(epilog=flags.examples("edgeopt boards down rpi4", "edgeopt boards down --all"))

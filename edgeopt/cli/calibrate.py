@@ -80,7 +80,7 @@ def _shown(document: Mapping[str, Any]) -> RenderableType:
     verdict = (
         "too few models to judge the fit: the error bar stays as it is"
         if judged is None
-        else f"each model left out of the fit in turn: ±{100 * (math.exp(judged) - 1):.0f} %, one sigma"
+        else f"each model left out of the fit in turn: ±{100 * (math.exp(judged) - 1):.0f} % (sigma)"
     )
     factors = ", ".join(f"{name} {value:.3g}" for name, value in document["factors"].items())
     lines = [Text(factors), Text(verdict), Text(f"written: {document['file']}")]
