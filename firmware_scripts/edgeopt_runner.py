@@ -262,6 +262,22 @@ def count(state: dict[str, Any], cache_runs: int) -> dict[str, Any]:
     }
 
 
+def fork(_state: dict[str, Any]) -> dict[str, Any]:
+    """Go on as a copy of this process, which waits until the copy is gone and then tells how it went."""
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise Failed("request", "the runtime has started threads, which a copy would lack")
+    pid = os.fork()
+    if pid:
+        return {"gone": os.waitpid(pid, 0)[1]}
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # as in `child`: a copy does not inherit it
+    return {}
+
+
+def leave(_state: dict[str, Any]) -> NoReturn:
+    """The copy is not needed any more; the original answers."""
+    os._exit(0)
+
+
 def outputs(state: dict[str, Any], samples: str, target: str) -> None:
     """Run every sample of an `.npz` whose arrays are named `SAMPLE_INPUT`; outputs go to `SAMPLE_OUTPUT`."""
     import numpy
@@ -277,7 +293,7 @@ def outputs(state: dict[str, Any], samples: str, target: str) -> None:
 
 
 STEPS: dict[str, Callable[..., Any]] = {
-    step.__name__: step for step in (bare, load, warm_up, take, node_times, count, outputs)
+    step.__name__: step for step in (bare, load, warm_up, take, node_times, count, fork, leave, outputs)
 }
 
 
@@ -332,6 +348,7 @@ class Child:
         if not self.process.stdin or not self.process.stdout:
             raise AssertionError("both were asked to be pipes")
         self.stdin, self.stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
+        self.forked = False
 
     def ask(self, step: str, **arguments: Any) -> Any:
         """One step, at the end of which the process is stopped; raises Failed where the model is at fault."""
@@ -358,11 +375,32 @@ class Child:
         answer = json.loads(line)
         if "error" in answer:
             raise Failed(answer["error"]["kind"], answer["error"]["message"])
+        if self.forked and "gone" in (answer["ok"] or {}):
+            self.forked = False
+            if step != "leave":
+                raise self.epitaph(os.waitstatus_to_exitcode(answer["ok"]["gone"]))
         return answer["ok"]
 
-    def epitaph(self) -> Failed:
-        """Why the process died on its own."""
-        status = self.process.wait()
+    def fork(self, allowance_s: float) -> None:
+        """From here to `rejoin` a copy of the process does what is asked, and may die of it."""
+        self.left_s, self.kills = allowance_s, oom_kills()
+        self.errors.seek(0)
+        self.errors.truncate()
+        self.forked = True
+        self.ask("fork")
+
+    def rejoin(self) -> None:
+        """The copy goes; if it cannot, the whole process does."""
+        try:
+            if self.forked:
+                self.left_s = 10.0
+                self.ask("leave")
+        except Failed:
+            self.end()
+
+    def epitaph(self, status: int | None = None) -> Failed:
+        """Why the process died on its own, or its copy with `status`."""
+        status = self.process.wait() if status is None else status
         if status == -signal.SIGKILL and oom_kills() > self.kills:
             return Failed("oom", "was killed by the kernel: out of memory")
         self.errors.seek(0)
@@ -374,6 +412,7 @@ class Child:
     def end(self) -> None:
         if self in Child.alive:
             Child.alive.remove(self)
+        if not self.errors.closed:
             self.process.kill()
             self.process.communicate()
             self.errors.close()
@@ -453,6 +492,7 @@ class Runner:
     def __init__(self, folder: Path, orders: Orders) -> None:
         self.objects, self.orders, self.deadline_s = folder / "objects", orders, 0.0
         self.runtimes: dict[str, dict[str, Any]] = {}
+        self.templates: dict[str, Child] = {}
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def on_hello(self) -> dict[str, Any]:
@@ -514,15 +554,16 @@ class Runner:
         """
         if platform.machine() != "aarch64" or sys.maxsize < 2**32:
             raise Failed("request", f"this is no arm64 board: {platform.machine()}")
-        process = Child(self.orders, self.deadline_s, repeatable=True)
+        template = self.template(job["runtime"])
         try:
+            template.fork(self.deadline_s)
             with tempfile.TemporaryDirectory() as folder:
                 prefix = f"{folder}/trace" if profile else None
-                process.ask("load", job=self.located(job), started_ns=process.started_ns, profile=prefix)
-                told = process.ask("count", cache_runs=cache_runs)
-            return {**told, "runtime_rss_bytes": self.bare(job["runtime"]).get("peak_rss_bytes")}
+                template.ask("load", job=self.located(job), started_ns=template.started_ns, profile=prefix)
+                told = template.ask("count", cache_runs=cache_runs)
+            return {**told, "runtime_rss_bytes": self.runtimes[job["runtime"]].get("peak_rss_bytes")}
         finally:
-            process.end()
+            template.rejoin()
             markers()["stop"]()  # it may have died in between
 
     def on_infer(self, job: dict[str, Any]) -> dict[str, str]:
@@ -552,6 +593,17 @@ class Runner:
             except Failed as error:
                 self.runtimes[runtime] = {"error": str(error)}
         return self.runtimes[runtime]
+
+    def template(self, runtime: str) -> Child:
+        """A process that has imported a runtime and is copied for each count: on an emulated core, importing
+        takes longer than counting. It is made once."""
+        known = self.templates.get(runtime)
+        if known is None or known.errors.closed:
+            known = Child(self.orders, self.deadline_s, repeatable=True)
+            self.runtimes[runtime] = known.ask("bare", runtime=runtime)
+            Child.alive.remove(known)  # it stays beyond the request
+            self.templates[runtime] = known
+        return known
 
     def path(self, sha256: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
