@@ -1,0 +1,142 @@
+"""The environment of the conversion tools: made once, by whichever process needs it first."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeopt.core.cache import cache_folder
+from edgeopt.core.errors import EdgeoptError
+from edgeopt.core.files import cannot_write, write_atomically
+from edgeopt.graph.litert.pythons import find_python
+
+TOOLS = Path(__file__).with_name("tools.txt")
+READY = "ready"
+"""Written last: an environment without it is half made, and made again."""
+
+_MAKE_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment with the tools of `tools.txt`.
+
+    Attributes:
+        folder: Where it is.
+        digest: Of the list of tools: part of the key of everything that they make.
+    """
+
+    folder: Path
+    digest: str
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables for its programs: nothing of this Python's, no telemetry."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+        }
+        return kept | {
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONNOUSERSITE": "1",
+            "ORT_DISABLE_TELEMETRY": "1",
+        }
+
+
+def environment(announce: Callable[[str], None] = lambda _: None) -> Environment:
+    """The environment, which is made if it is not there: half a minute and 600 MB, once.
+
+    Two processes at once make one: the second waits. What a killed process left half made is made again, and
+    not before the installer that it may have left behind has ended.
+
+    Args:
+        announce: Is told what takes so long.
+
+    Raises:
+        EdgeoptError: No suitable Python, no network, no disk; the installer's log is named in the hint.
+    """
+    content = TOOLS.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    folder = cache_folder() / "litert" / f"tools-{digest[:16]}"
+    found = Environment(folder, digest)
+    if _is_ready(found):
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_suffix(".lock"), announce) as lock:
+            if not _is_ready(found):
+                _make(found, lock, announce)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return found
+
+
+def _is_ready(found: Environment) -> bool:
+    """Its Python is a link: it is gone when that Python was removed."""
+    return (found.folder / READY).is_file() and found.python.exists()
+
+
+@contextmanager
+def _locked(path: Path, announce: Callable[[str], None]) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            announce("waiting for another process that installs the LiteRT conversion tools")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _make(wanted: Environment, lock: int, announce: Callable[[str], None]) -> None:
+    python = find_python()
+    announce("installing the LiteRT conversion tools (about half a minute, 600 MB, once)")
+    if wanted.folder.exists():
+        shutil.rmtree(wanted.folder)
+    log = wanted.folder.with_suffix(".log")
+    _run([str(python), "-m", "venv", str(wanted.folder)], wanted, lock, log)
+    install = ["-m", "pip", "install", "--no-input", "--no-deps", "--only-binary", ":all:", "-r", str(TOOLS)]
+    _run([str(wanted.python), *install], wanted, lock, log)
+    write_atomically(wanted.folder / READY, f"{python}\n".encode())
+
+
+def _run(command: list[str], wanted: Environment, lock: int, log: Path) -> None:
+    """Run an installer. It inherits the lock: if this process is killed, the lock is held until it ends."""
+    with log.open("wb") as stream:
+        try:
+            subprocess.run(
+                command, env=wanted.variables(), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                timeout=_MAKE_S, check=True, pass_fds=(lock,),
+            )  # fmt: skip
+        except (subprocess.SubprocessError, OSError) as error:
+            shutil.rmtree(wanted.folder, ignore_errors=True)
+            raise EdgeoptError(
+                f"the LiteRT conversion tools cannot be installed: {_reason(log, error)}",
+                hint=f"they come from the package index, once; the installer's log is {log}",
+            ) from error
+
+
+def _reason(log: Path, error: Exception) -> str:
+    """The installer's last error."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"not done after {_MAKE_S:.0f} s"
+    lines = [
+        line.strip()
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
+    errors = [line for line in lines if line.startswith(("ERROR:", "Error:", "OSError:"))]
+    return (errors or lines or [str(error)])[-1].removeprefix("ERROR:").strip()[:300]

@@ -1,0 +1,125 @@
+"""Drives the conversion tools: one process, some steps, a deadline, a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeopt.core.errors import CandidateFailed, EdgeoptError
+from edgeopt.core.files import cannot_write, write_atomically
+from edgeopt.graph.litert.environment import Environment
+
+DRIVER = Path(__file__).with_name("driver.py")
+DEADLINE_S = 900.0
+
+Feeds = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The tools at work on one model.
+
+    Attributes:
+        environment: Where they are installed.
+        log: Receives all that they print, when they fail.
+        what: What they do, for messages (`converting to LiteRT`).
+        deadline_s: After which they are killed.
+    """
+
+    environment: Environment
+    log: Path
+    what: str
+    deadline_s: float = DEADLINE_S
+
+    def do(self, *steps: Mapping[str, object]) -> list[Any]:
+        """Run steps of `driver.py` in one process; their results.
+
+        Raises:
+            CandidateFailed: The model's fault: in one line, with the log in the hint.
+            EdgeoptError: The tools' environment is damaged, or there is no disk.
+        """
+        with TemporaryDirectory(prefix="edgeopt-litert-") as folder:
+            said, request, answer = Path(folder, "log"), Path(folder, "request"), Path(folder, "answer")
+            request.write_text(json.dumps(steps))
+            status = self._run([str(DRIVER), str(request), str(answer)], folder, said)
+            if status == 0:
+                answers = json.loads(answer.read_bytes())
+                if "error" not in answers[-1]:
+                    return [each["ok"] for each in answers]
+                error = answers[-1]["error"]
+                if error["kind"] == "environment":
+                    raise EdgeoptError(
+                        f"the LiteRT conversion tools are damaged: {error['message']}",
+                        hint=f"remove them, and they are installed again: rm -r {self.environment.folder}",
+                    )
+                raise self._failed(reason(error["message"]), said)
+            if status is None:
+                raise self._failed(f"not done after {self.deadline_s:.0f} s", said)
+            died = f"signal {-status}" if status < 0 else f"exit code {status}"
+            raise self._failed(f"the tool crashed ({died})", said)
+
+    def _run(self, arguments: list[str], folder: str, log: Path) -> int | None:
+        """Its exit code; None if it was killed at the deadline. Nothing that it started is left."""
+        with log.open("wb") as stream:
+            child = subprocess.Popen(
+                [str(self.environment.python), "-I", *arguments],
+                env=self.environment.variables(), cwd=folder, stdin=subprocess.DEVNULL, stdout=stream,
+                stderr=stream, start_new_session=True,
+            )  # fmt: skip
+            try:
+                return child.wait(self.deadline_s)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+
+    def _failed(self, why: str, said: Path) -> CandidateFailed:
+        write_atomically(self.log, said.read_bytes())
+        return CandidateFailed(f"{self.what} failed: {why}", hint=f"the tool's log is {self.log}")
+
+
+def reason(message: str) -> str:
+    """The tool's own sentence in one line, with the operator if it names one."""
+    if found := re.search(r"unresolved custom op: (?:ONNX_)?(\w+)", message):
+        return f"LiteRT has no operator for {found[1]} as it is used here"
+    if found := re.search(r"op=(\S+) node=(\S+) .*?message=([^\n]*)", message):
+        operator, node, why = found.groups()
+        return f"{operator} {node}: {why}"[:300]
+    lines = [line.strip() for line in message.splitlines() if line.strip() and not line.startswith("See ")]
+    return re.sub(r"\x1b\[\d+m", "", " ".join(lines))[:300]
+
+
+def write_samples(folder: Path, samples: Iterable[Feeds], names: Sequence[str]) -> int:
+    """One file per sample and input, as `driver.py` reads them; returns how many samples there were.
+
+    Raises:
+        EdgeoptError: No disk.
+    """
+    count = 0
+    try:
+        for count, feeds in enumerate(samples, start=1):
+            for position, name in enumerate(names):
+                np.save(folder / f"{count - 1}_{position}.npy", feeds[name])
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return count
+
+
+def read_outputs(folder: Path, samples: int, outputs: int) -> Iterator[list[NDArray[np.generic]]]:
+    """What the step `run` wrote."""
+    for number in range(samples):
+        yield [np.load(folder / f"{number}_{position}.npy") for position in range(outputs)]
