@@ -25,7 +25,7 @@ from edgeopt.core.trial import Trial
 from edgeopt.options import DataOptions, MeasureOptions
 from edgeopt.report.context import described
 from edgeopt.report.document import trial_document
-from edgeopt.report.ratio import paired_ratio
+from edgeopt.report.ratio import modelled_ratio, paired_ratio
 
 if TYPE_CHECKING:
     from edgeopt.graph.model import Model
@@ -258,8 +258,7 @@ def _comparisons(
         found = paired_ratio(result.process_p50_ms, control.process_p50_ms, len(results) - 1)
         is_measured = board.provenance == "measured"
         if found is None and not is_measured:
-            ratio = result.p50_ms / control.p50_ms
-            found = (ratio, ratio * (1 - board.pairwise_error), ratio * (1 + board.pairwise_error))
+            found = modelled_ratio(result.p50_ms / control.p50_ms, board.pairwise_error)
         differs = not found[1] <= 1 <= found[2] if found else None
         rows.append(
             {

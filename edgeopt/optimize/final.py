@@ -17,7 +17,7 @@ from edgeopt.optimize.verdict import Contender, Verdict, decide, regressions
 
 MOST_FINALISTS = 3
 MOST_REFERENCES = 3
-EMULATED_SLOWDOWN = 40.0
+EMULATED_SLOWDOWN = 30.0
 """Emulated seconds of the host per second of one core of the board, roughly."""
 MOST_VERIFYING_S = 180.0
 """What checking the winner's accuracy on a virtual board may take."""
@@ -236,7 +236,8 @@ def _can_verify(job: Job, winner: Contender) -> bool:
     if job.board.provenance == "predicted" or job.inputs.parts is None:
         return False
     samples = len(job.inputs.parts.confirm)
-    seconds = samples * winner.measurement.p50_ms / 1e3 * job.board.facts.cores * EMULATED_SLOWDOWN
+    busy = job.board.facts.cores * (winner.measurement.cpu_utilization or 1.0)
+    seconds = samples * winner.measurement.p50_ms / 1e3 * busy * EMULATED_SLOWDOWN
     if seconds > MOST_VERIFYING_S:
         job.observer.announce(
             f"the accuracy is that of this machine's kernels: to emulate the {samples} inferences of the "

@@ -11,7 +11,7 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Trial
-from edgeopt.report.ratio import paired_ratio
+from edgeopt.report.ratio import modelled_ratio, paired_ratio
 
 Verdict = Literal["improved", "reference", "original"]
 
@@ -69,7 +69,7 @@ def ratio(
     if x is None or y is None or y <= 0:
         return Ratio(math.inf, math.inf, math.inf)
     error = pairwise_error if a.measurement.provenance != "measured" and objective.is_modelled else 0.0
-    return Ratio(x / y, x / y * (1 - error), x / y * (1 + error))
+    return Ratio(*modelled_ratio(x / y, error))
 
 
 def regressions(contender: Contender, original: Contender, objective: Objective) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeopt.core.objective import ObjectiveName
 from edgeopt.report.figures import UNKNOWN, ms, percent, size
+from edgeopt.report.ratio import modelled_ratio
 
 Document = Mapping[str, Any]
 
@@ -79,7 +80,8 @@ def ratio(document: Document, a: Document, b: Document, figure: str) -> tuple[fl
     error = document.get("pairwise_error")
     if not error or figure in EXACT or document.get("provenance") == "measured":
         return x / y, None
-    return x / y, [x / y * (1 - error), x / y * (1 + error)]
+    found, *interval = modelled_ratio(x / y, error)
+    return found, interval
 
 
 def changes(document: Document) -> list[Change]:

@@ -1,4 +1,4 @@
-"""The ratio of two artifacts that were measured in turns, with its interval."""
+"""The ratio of two artifacts with its interval: measured in turns, or said by a model."""
 
 from __future__ import annotations
 
@@ -30,3 +30,13 @@ def paired_ratio(
     error = statistics.stdev(logs) / math.sqrt(len(logs))
     reach = float(t.ppf(1 - 0.025 / max(1, comparisons), len(logs) - 1)) * error
     return math.exp(centre), math.exp(centre - reach), math.exp(centre + reach)
+
+
+def modelled_ratio(value: float, pairwise_error: float) -> tuple[float, float, float]:
+    """A ratio that a model said, with the interval of the model's error.
+
+    Args:
+        pairwise_error: How far the ratio of two variants of one model may be off, relative. The interval is
+            the same whichever of the two is divided by the other: if a is better than b, b is worse than a.
+    """
+    return value, value / (1 + pairwise_error), value * (1 + pairwise_error)

@@ -36,9 +36,10 @@ def summary(
     else:
         parts.append(Text("No variant meets the limits, the original included.", style="bold red"))
     minutes = (document.get("wall_seconds") or 0) / 60
+    provenance = document.get("provenance", "measured")
     parts.append(
         Text(
-            f"{document.get('trials')} trials, {document.get('measured')} measured, "
+            f"{document.get('trials')} trials, {document.get('measured')} {provenance}, "
             f"{document.get('failed')} failed, {minutes:.1f} min",
             style="dim",
         )

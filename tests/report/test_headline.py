@@ -31,7 +31,7 @@ def test_what_a_model_cannot_tell_apart_is_called_a_tie() -> None:
     assert "a tie with the original: 1.05×, closer than the model's error" in headline.verdict(document)
     best["latency_ms"]["p50"] = original["latency_ms"]["p50"] * 0.5
     assert not headline.is_tie(document, best, original, "latency")
-    assert "2.00× faster than the original (model error: 1.82–2.22)" in headline.verdict(document)
+    assert "2.00× faster than the original (model error: 1.82–2.20)" in headline.verdict(document)
     assert headline.ratio(document, best, original, "size")[1] is None
 
 
