@@ -51,7 +51,7 @@ def up(
         ConfigError: The profile is of no board that can be emulated, or memory or port make no sense.
         EdgeoptError: No room, or no permission.
     """
-    machine = _machine(profile, ram_bytes)
+    machine = machine_of(profile, ram_bytes)
     if port is not None and not 0 < port < 1 << 16:
         raise ConfigError(f"port {port} is not between 1 and 65535")
     tools.require()
@@ -134,7 +134,12 @@ def _unless_different(board: Running, machine: Machine, port: int | None) -> Run
     return board
 
 
-def _machine(profile: DeviceProfile, ram_bytes: int | None) -> Machine:
+def machine_of(profile: DeviceProfile, ram_bytes: int | None = None) -> Machine:
+    """The hardware that a profile describes, as far as it can be emulated.
+
+    Raises:
+        ConfigError: It is of no kind of board, or no such board has that much memory.
+    """
     core, variants = profile.get("cpu", "core"), profile.get("memory", "ram_bytes")
     if not core or not variants:
         raise ConfigError(
