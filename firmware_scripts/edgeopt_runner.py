@@ -104,7 +104,7 @@ def load(
     begun_ns = time.perf_counter_ns()
     session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
     load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
-    state.update(kind="run", session=session, names=job["names"], profiles=profile is not None)
+    state.update(kind="run", session=session, names=job["names"])
     with numpy.load(job["feeds"], allow_pickle=False) as arrays:
         state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
     begun_ns = time.perf_counter_ns()
@@ -235,13 +235,18 @@ def markers() -> dict[str, Callable[[], None]]:
 PAGES: list[mmap.mmap] = []
 
 
-def count(state: dict[str, Any], cache_runs: int) -> dict[str, Any]:
-    """One inference between the markers, after `cache_runs` that only fill the emulator's caches.
+def count(state: dict[str, Any], job: dict[str, Any], cache_runs: int, profile: str | None) -> dict[str, Any]:
+    """Load a model, and run it once between the markers, after `cache_runs` that only fill the caches.
+
+    All in one step: nothing that takes a different time each time is put into words, and thereby into memory,
+    before the end.
 
     `events`: of a session that profiles, category, name, begin and duration in us of what the runtime timed
     in that inference, in the order in which it ended; else empty.
     """
-    run, feeds, marker = state["session"].run, state["feeds"], markers()
+    marker = markers()
+    load(state, job, 0, profile)
+    run, feeds = state["session"].run, state["feeds"]
     start, again, stop = marker["start"], marker["again"], marker["stop"]
     start()
     for _ in range(cache_runs):
@@ -249,7 +254,7 @@ def count(state: dict[str, Any], cache_runs: int) -> dict[str, Any]:
     again()
     run(None, feeds)
     stop()
-    events = json.loads(Path(state["session"].end_profiling()).read_bytes()) if state["profiles"] else []
+    events = json.loads(Path(state["session"].end_profiling()).read_bytes()) if profile else []
     begun = max((event["ts"] for event in events if event.get("name") == "model_run"), default=0)
     return {
         "starts": 1,
@@ -559,8 +564,7 @@ class Runner:
             template.fork(self.deadline_s)
             with tempfile.TemporaryDirectory() as folder:
                 prefix = f"{folder}/trace" if profile else None
-                template.ask("load", job=self.located(job), started_ns=template.started_ns, profile=prefix)
-                told = template.ask("count", cache_runs=cache_runs)
+                told = template.ask("count", job=self.located(job), cache_runs=cache_runs, profile=prefix)
             return {**told, "runtime_rss_bytes": self.runtimes[job["runtime"]].get("peak_rss_bytes")}
         finally:
             template.rejoin()
