@@ -1,0 +1,141 @@
+"""Count the published networks on virtual boards, once: what `emulation_accuracy.py` judges.
+
+Counts are kept in the cache by all that they depend on, so that a second run starts no emulator.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import published_networks
+
+from edgeopt.boards import places, profiles
+from edgeopt.boards.virtual import plugin
+from edgeopt.boards.virtual.board import VirtualBoard
+from edgeopt.boards.virtual.calibrating import Recording
+from edgeopt.boards.virtual.counting import CacheTraffic, Counts, Segment
+from edgeopt.boards.virtual.cycles import CycleModel, cache_arguments
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.digest import file_digest, value_digest
+from edgeopt.core.errors import BoardError, CandidateFailed
+
+REVISION = 1
+"""Raise it when networks, exporter or runtime change what is counted."""
+CALIBRATION_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One network to be counted on one kind of board, in `fp32` or `int8`."""
+
+    device: str
+    model: str
+    dtype: str
+
+    @property
+    def file(self) -> Path:
+        """Where its counts are kept."""
+        profile = profiles.load(self.device)
+        source = Path(plugin.__file__).with_name("counting.c")
+        key = value_digest(
+            REVISION, profile.get("cpu", "core"), cache_arguments(profile), file_digest(source)
+        )
+        folder = places.cache() / "virtual" / "counts" / key[:16]
+        return folder / f"litert-{self.model}-{self.dtype}.json.gz"
+
+
+def counted(wanted: Iterable[Wanted]) -> dict[Wanted, Counts]:
+    """The counts of each; those that are not known yet are taken, board by board."""
+    all_wanted = list(dict.fromkeys(wanted))
+    missing = [one for one in all_wanted if not one.file.exists()]
+    for device in dict.fromkeys(one.device for one in missing):
+        _count(device, [one for one in missing if one.device == device])
+    return {one: _read(one.file) for one in all_wanted}
+
+
+def _count(device: str, missing: list[Wanted]) -> None:
+    profile = profiles.load(device)
+    recording = Recording(CycleModel.of(profile))
+    protocol = profiles.protocols(profile)["screen"]
+    with VirtualBoard.open(profile, pricing=recording) as board:
+        for one in missing:
+            if one.file.exists():  # of another device with the same core and caches
+                continue
+            print(f"counting {one.model} {one.dtype} on {device}", flush=True)
+            recording.last = None
+            artifact, feeds = _litert(one.model, one.dtype)
+            result = board.measure([artifact], feeds, protocol)[0]
+            if isinstance(result, CandidateFailed):
+                raise result
+            if recording.last is None:
+                raise BoardError(f"{device} counted nothing of {one.model}")
+            _write(one.file, recording.last[0])
+
+
+def _litert(model: str, dtype: str) -> tuple[Artifact, dict[str, np.ndarray]]:
+    """The network as a LiteRT file, and an input for it."""
+    made = _made(model, dtype)
+    random = np.random.default_rng(0)
+    image = random.normal(0, 1, (1, 3, published_networks.SIZE, published_networks.SIZE)).astype(np.float32)
+    artifact = Artifact(model, made.path, made.sha256, made.size_bytes, runtime="litert")
+    return artifact, dict(made.interface.feeds({"x": image}))
+
+
+@cache
+def _made(model: str, dtype: str):  # type: ignore[no-untyped-def]
+    import onnx
+
+    from edgeopt.graph.freeze import freeze
+    from edgeopt.graph.litert.environment import environment
+    from edgeopt.graph.litert.export import export
+    from edgeopt.graph.litert.quantize import static_int8
+    from edgeopt.graph.model import load
+
+    folder = places.cache() / "virtual" / "published"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{model}.onnx"
+    if not path.exists():
+        onnx.save(published_networks.build(model), path)
+    tools = environment(print)
+    exported = export(freeze(load(path), {}), tools, folder, channels_last=True)
+    return exported if dtype == "fp32" else static_int8(exported, Samples(), tools, folder)
+
+
+class Samples:
+    """Random images: the weights are random too, and only their ranges matter."""
+
+    digest = f"random {CALIBRATION_SAMPLES}"
+
+    def samples(self) -> Iterable[dict[str, np.ndarray]]:
+        random = np.random.default_rng(1)
+        side = published_networks.SIZE
+        for _ in range(CALIBRATION_SAMPLES):
+            yield {"x": random.normal(0, 1, (1, 3, side, side)).astype(np.float32)}
+
+
+def _write(path: Path, counts: Counts) -> None:
+    """The whole, without segments: no node is told apart here."""
+    total = counts.total
+    document = {
+        "blocks": {block: counts.blocks[block] for block in total.ran},
+        "ran": dict(total.ran),
+        "accesses": total.accesses,
+        "caches": [[c.misses, c.streamed, c.written_back] for c in total.caches],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_bytes(gzip.compress(json.dumps(document).encode(), mtime=0))
+    partial.replace(path)
+
+
+def _read(path: Path) -> Counts:
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    caches = tuple(CacheTraffic(*level) for level in document["caches"])
+    blocks = {block: tuple(words) for block, words in document["blocks"].items()}
+    return Counts(blocks, (Segment(document["ran"], document["accesses"], caches),))
