@@ -1,8 +1,8 @@
 """Compare emulated latencies with published ones, and say how wrong they are.
 
 `python benchmarks/emulation_accuracy.py` emulates every published row of LiteRT and XNNPACK on the boards
-that can be emulated, and prints errors by board, runtime and type, always with the row's model left out of what
-was fitted. `--write` fits the factors and error bars of the profiles' `[emulation]` anew.
+that can be emulated, and prints errors by board, runtime and type, always with the row's model left out of
+what was fitted. `--write` fits the factors and error bars of the profiles' `[emulation]` anew.
 
 Four constants are fitted to the ten LiteRT rows, no more: what a cycle costs on the in-order core and on the
 out-of-order ones relative to its price, what a miss costs relative to the profile's figures, and the serial
@@ -256,7 +256,7 @@ def main() -> None:
     print_gain()
     print(
         "\nunverified, for nothing is published: how ONNX Runtime scales with threads on these boards, and"
-        "\nLiteRT on other than four. The thread count of the Raspberry Pi 5 rows is not stated: four are assumed."
+        "\nLiteRT on other than four. The Raspberry Pi 5 rows do not tell their threads: four are assumed."
     )
     if arguments.write:
         write(found, emulated)

@@ -45,6 +45,18 @@ REQUIRED_OF_PREDICTIONS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a profile must say too once it has a `[model]`: `benchmarks/fit_predicted.py` writes all of it."""
 
+REQUIRED_OF_EMULATIONS: Mapping[str, tuple[str, ...]] = {
+    "emulation": (
+        "llvm_core", "l1_ways", "dram_latency_ns", "dram_core_gbs", "dram_gbs", "compute_factor",
+        "memory_factor", "serial_fraction", "log_sigma", "pairwise_error",
+    ),
+    "cache": ("l1d_bytes",),
+}  # fmt: skip
+"""What a profile must say too once it has an `[emulation]`: a virtual board's cycle model reads all of it."""
+
+POSITIVE = ("_ghz", "_gbs", "_w", "_bytes", "_per_cycle", "_ns", "_nj", "_ways", "_factor")
+"""Names of facts that are above 0 end so."""
+
 NUMERIC = (int, float)
 
 
@@ -85,6 +97,8 @@ def check(path: Path) -> DeviceProfile:
         required.append((REQUIRED_OF_HARDWARE, " (it has a [cpu], so it describes one kind of board)"))
     if "model" in profile.facts:
         required.append((REQUIRED_OF_PREDICTIONS, " (it has a [model], so it predicts)"))
+    if "emulation" in profile.facts:
+        required.append((REQUIRED_OF_EMULATIONS, " (it has an [emulation], so it can be emulated)"))
     for sections, why in required:
         for section, facts in sections.items():
             for fact in facts:
@@ -92,7 +106,7 @@ def check(path: Path) -> DeviceProfile:
                     raise ConfigError(f"{path}: {section}.{fact} is missing{why}")
     for section, facts_of in profile.facts.items():
         for fact, known in facts_of.items():
-            if fact.endswith(("_ghz", "_gbs", "_w", "_bytes", "_per_cycle")) and not _positive(known.value):
+            if fact.endswith(POSITIVE) and not _positive(known.value):
                 raise ConfigError(f"{path}: {section}.{fact} must be positive, not {known.value!r}")
     for stage in STAGES:
         _protocol(path, profile, stage)
