@@ -1,0 +1,142 @@
+"""Calibration: known factors come back, few measurements change little, a profile is kept where found."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeopt.boards import profiles
+from edgeopt.boards.board import Feeds
+from edgeopt.boards.virtual import calibrating, calibration, counting
+from edgeopt.boards.virtual.calibration import Observation
+from edgeopt.boards.virtual.counting import CacheTraffic, Segment
+from edgeopt.boards.virtual.cycles import CycleModel
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import BoardError, ConfigError
+from edgeopt.core.measurement import Protocol
+
+COUNTS = Path(__file__).parents[2] / "fixtures" / "counts" / "three_nodes_cortex_a72.counts"
+SCREEN = Protocol("screen", 1, 64, 2.0, 0.5, 3.0, 60.0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEOPT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def model() -> CycleModel:
+    return CycleModel.of(profiles.load("rpi4"))
+
+
+def observed(truth: CycleModel, models: int = 4) -> list[Observation]:
+    """What a board that `truth` describes would be measured at."""
+    seen = []
+    for number in range(models):
+        # Some models compute, some wait.
+        cycles, misses = 4e7 * (1 + number), 3_000_000 // (1 + number)
+        last = CacheTraffic(misses // 4, misses // 5, misses // 10)
+        traffic = Segment({}, misses, (CacheTraffic(misses, misses // 2, misses // 4), last))
+        for threads in (1, 2, 4):
+            ms = truth.latency_ms(cycles, traffic, threads)
+            seen.append(Observation(f"m{number} x{threads}", f"m{number}", cycles, traffic, threads, ms))
+    return seen
+
+
+def test_the_factors_of_a_board_are_found_from_its_times() -> None:
+    start = replace(model(), compute_factor=1.0, memory_factor=1.0, serial_fraction=0.15)
+    truth = replace(start, compute_factor=1.3, memory_factor=0.8, serial_fraction=0.2)
+    found = calibration.fit(start, observed(truth))
+    assert found.compute_factor == pytest.approx(1.3, rel=0.05)
+    assert found.memory_factor == pytest.approx(0.8, rel=0.1)
+    assert found.serial_fraction == pytest.approx(0.2, rel=0.15), "a weak prior pulls"
+
+
+def test_nothing_measured_changes_nothing() -> None:
+    start = model()
+    assert calibration.fit(start, []) is start
+
+
+def test_what_agrees_already_stays() -> None:
+    start = model()
+    found = calibration.fit(start, observed(start))
+    assert found.compute_factor == pytest.approx(start.compute_factor, rel=1e-3)
+
+
+def test_one_measurement_moves_the_model_but_not_all_the_way() -> None:
+    start = model()
+    one = observed(replace(start, compute_factor=2 * start.compute_factor), models=1)[:1]
+    before, after = (abs(calibration.residuals(m, one)[0]) for m in (start, calibration.fit(start, one)))
+    assert 0 < after < before
+
+
+def test_a_fit_is_judged_by_the_models_it_did_not_see() -> None:
+    start = model()
+    truth = replace(start, compute_factor=1.2)
+    consistent = calibration.leave_one_model_out(start, observed(truth))
+    assert calibration.root_mean_square(consistent) < 0.05
+    odd = [replace(o, measured_ms=o.measured_ms * (2 if o.group == "m0" else 1)) for o in observed(truth)]
+    assert calibration.root_mean_square(calibration.leave_one_model_out(start, odd)) > 0.2
+
+
+def test_the_error_bar_is_earned_with_three_models_or_stays() -> None:
+    start = model()
+    assert calibrating.fitted(start, observed(start, models=2)).judged is None
+    assert calibrating.fitted(start, observed(start, models=2)).after.log_sigma == start.log_sigma
+    found = calibrating.fitted(start, observed(replace(start, compute_factor=1.2), models=4))
+    assert found.judged is not None
+    assert found.after.log_sigma == found.judged
+
+
+def test_a_calibrated_profile_is_found_before_the_one_that_ships(home: Path) -> None:
+    start = model()
+    found = calibrating.fitted(start, observed(replace(start, compute_factor=1.3)))
+    path = calibrating.save(profiles.load("rpi4"), found, "kitchen-pi")
+    assert path == home / "devices" / "rpi4.toml"
+    after = profiles.load("rpi4")
+    assert after.get("emulation", "compute_factor") == pytest.approx(found.after.compute_factor, rel=1e-3)
+    fact = after.fact("emulation", "compute_factor")
+    assert fact is not None
+    assert fact.source == "edgeopt boards calibrate: 12 measurements of kitchen-pi"
+    assert after.get("cpu", "clock_ghz") == 1.5, "nothing else changed"
+    again = calibrating.save(after, calibrating.fitted(CycleModel.of(after), observed(start)), "kitchen-pi")
+    assert again == path
+
+
+def test_a_profile_without_emulation_cannot_be_rewritten() -> None:
+    with pytest.raises(ConfigError, match=r"emulation\.compute_factor"):
+        calibration.rewritten('title = "x"\n[cpu]\n', {"compute_factor": 1.0}, "a test", "low")
+
+
+def test_only_a_real_board_can_calibrate() -> None:
+    class Predicted:
+        name, provenance = "predicted", "predicted"
+
+        def measure(self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: Protocol) -> list[object]:
+            raise AssertionError("was asked")
+
+    with pytest.raises(BoardError, match="only a real board"):
+        calibrating.calibrate(profiles.load("rpi4"), Predicted(), [], {}, SCREEN, (1, 4))  # type: ignore[arg-type]
+
+
+def test_what_is_priced_is_recorded(tmp_path: Path) -> None:
+    recording = calibrating.Recording(CycleModel.of(profiles.load("rpi4"), tmp_path / "prices.sqlite"))
+    counts = counting.read(COUNTS)
+    estimate = recording.price(counts, 4)
+    assert recording.last == (counts, estimate)
+    assert recording.pairwise_error == recording.model.pairwise_error
+
+
+def test_an_emulation_is_described_wholly_or_not_at_all(tmp_path: Path) -> None:
+    whole = calibrating._source("rpi4").read_text()
+    lines = [line for line in whole.splitlines() if not line.startswith("dram_gbs")]
+    path = tmp_path / "mine.toml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"emulation\.dram_gbs is missing"):
+        profiles.check(path)
+    path.write_text(whole.replace("l2_latency_ns = { value = 14.0", "l2_latency_ns = { value = -14.0"))
+    with pytest.raises(ConfigError, match=r"emulation\.l2_latency_ns must be positive"):
+        profiles.check(path)
+    assert math.isfinite(profiles.check(calibrating._source("rpi4")).get("emulation", "log_sigma"))
