@@ -35,7 +35,7 @@ class Estimate:
 
     Attributes:
         latency: In ms, `emulated`, with the model's 95 % interval.
-        cycles: Of all cores together, without waiting for memory.
+        cycles: Priced, of all cores together, without waiting for memory, before calibration.
         energy_mj: Of one inference, modelled; None where the profile has no power figures.
         power_w: Its mean.
         cpu_utilization: CPU time / (wall time * cores), 0..1.
@@ -118,9 +118,12 @@ class CycleModel:
         value = sum(segments)
         spread = math.exp(Z_95 * self.log_sigma)
         latency = Quantity(value, "ms", value / spread, value * spread, "emulated", "cycles")
-        busy_ms = self.compute_ms(cycles, 1) + self.stall_ms(counts.total, 1)
+        # Who waits for memory is busy, as an operating system sees it.
+        waiting_ms = self.stall_ms(counts.total, 1) + threads * self.dram_ms(counts.total, threads)
+        busy_ms = self.compute_ms(cycles, 1) + waiting_ms
         utilization = min(1.0, busy_ms / (value * self.cores)) if value else None
-        energy_mj = self.power.energy_mj(latency, cycles, utilization) if self.power and value else None
+        spent = cycles * self.compute_factor
+        energy_mj = self.power.energy_mj(latency, spent, utilization) if self.power and value else None
         return Estimate(
             latency,
             cycles,
