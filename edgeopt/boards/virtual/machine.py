@@ -62,7 +62,7 @@ def up(
     def waiting() -> None:
         observer.announce(f"another edgeopt is starting virtual:{profile.name}: waiting for it")
 
-    with locks.locked(_folder() / f"{profile.name}.lock", waiting):
+    with locks.locked(boards_folder() / f"{profile.name}.lock", waiting):
         for board in running():
             if board.device == profile.name:
                 return _unless_different(board, machine, port)
@@ -73,7 +73,7 @@ def running() -> list[Running]:
     """The boards that stay up until they are taken down, by name. What dead ones left is removed."""
     found = []
     with _sweeping():
-        for folder in sorted(_folder().iterdir()):
+        for folder in sorted(boards_folder().iterdir()):
             if (board := Running.read(folder)) and board.kept and board.alive:
                 found.append(board)
     return found
@@ -155,14 +155,18 @@ def machine_of(profile: DeviceProfile, ram_bytes: int | None = None) -> Machine:
     return Machine(str(core).lower(), ram_bytes, profile.title)
 
 
-def _folder() -> Path:
+def boards_folder() -> Path:
+    """Where boards that are up have their folders."""
     return places.home() / "virtual"
 
 
 def _new_folder(name: str) -> tuple[Path, int]:
     """An empty folder and the descriptor of its lock, which says that it is in use."""
     with _sweeping():
-        folder = _folder() / name
+        folder = boards_folder() / name
+        if folder.exists():  # of a board that has just died, whose emulator is about to be gone
+            os.close(locks.take(folder / ALIVE))
+            shutil.rmtree(folder)
         folder.mkdir(mode=0o700)
         return folder, locks.take(folder / ALIVE)
 
@@ -170,8 +174,8 @@ def _new_folder(name: str) -> tuple[Path, int]:
 @contextlib.contextmanager
 def _sweeping() -> Iterator[None]:
     """Alone with the folders of boards, of which those that nobody holds any more are gone."""
-    with locks.locked(_folder() / "folders.lock"):
-        for folder in _folder().iterdir():
+    with locks.locked(boards_folder() / "folders.lock"):
+        for folder in boards_folder().iterdir():
             if folder.is_dir() and locks.is_free(folder / ALIVE):
                 shutil.rmtree(folder, ignore_errors=True)
         yield

@@ -75,8 +75,8 @@ def _download(wheels: Path) -> None:
     platforms = [part for name in recipe.PLATFORMS for part in ("--platform", name)]
     command: list[str | Path] = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
-        "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation", "cp", "--python-version",
-        recipe.PYTHON, *platforms, "--dest", wheels, "-r", recipe.GUEST / "wheels.txt",
+        "--retries", "1", "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation", "cp",
+        "--python-version", recipe.PYTHON, *platforms, "--dest", wheels, "-r", recipe.GUEST / "wheels.txt",
     ]  # fmt: skip
     _fetch("the guest's Python packages", command, wheels.parent, lambda: None)
 

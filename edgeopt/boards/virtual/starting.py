@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,7 @@ class Start:
         self._held = [alive]
         self._program: lifeline.Bound | None = None
         self._damage: Future[Damaged | None] | None = None
+        self._port = 0
         self.ended = False
 
     def run(self, counter: Path, caches: Sequence[tuple[int, int]], port: int | None) -> int:
@@ -55,15 +57,15 @@ class Start:
         """
         (self._folder / qemu.COUNTS).mkdir()
         self._held.append(self._image.use())
-        restoring = self._saved.exists
+        restoring, self._port = self._saved.exists, port or 0
         with ThreadPoolExecutor(1) as pool:  # reading it all takes about as long as restoring does
             self._damage = pool.submit(self._find_damage, restoring)
             try:
-                return self._run(counter, caches, port or 0, restoring)
-            except BoardError:
+                return self._run(counter, caches, restoring)
+            except BoardError as error:
                 if damage := self._damage.result():  # then that is why
                     raise damage from None
-                raise
+                raise self._reason() or error from None
 
     def board(self, device: str, port: int, *, kept: bool) -> Running:
         """The board, its record written."""
@@ -89,8 +91,8 @@ class Start:
         self._close()
         self.ended = True
 
-    def _run(self, counter: Path, caches: Sequence[tuple[int, int]], port: int, restoring: bool) -> int:
-        self._launch(self._machine.command(self._image.folder, port, counter, caches), restoring)
+    def _run(self, counter: Path, caches: Sequence[tuple[int, int]], restoring: bool) -> int:
+        self._launch(self._machine.command(self._image.folder, self._port, counter, caches), restoring)
         self._wait_for("its control socket", lambda: (self._folder / qemu.CONTROL).exists())
         with Qmp(self._folder / qemu.CONTROL) as qmp:
             port = qmp.port()
@@ -162,10 +164,19 @@ class Start:
                 )
             time.sleep(POLL_S)
 
+    def _reason(self) -> BoardError | None:
+        """Why the emulator has ended, if it has: who talked to it has seen no more than that."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._failed(self._program.wait(1.0)) if self._program else None
+        return None
+
     def _failed(self, status: int) -> BoardError:
         said = (self._folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if any("host forwarding" in line for line in said):
-            return BoardError("the port for the virtual board is taken", hint="choose another one: --port")
+            return BoardError(
+                f"port {self._port} for the virtual board is taken",
+                hint="choose another one, or none: --port",
+            )
         why = (
             said[0].removeprefix(f"{qemu.PROGRAM}: ")
             if said
