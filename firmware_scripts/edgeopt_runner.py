@@ -68,23 +68,47 @@ class Gone(Exception):
 
 
 def child() -> None:
-    """Obey the supervisor's lines until its pipe closes."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: never outlive the supervisor
-    answers = os.fdopen(os.dup(1), "w")
+    """Obey the supervisor's lines until its pipe closes; an empty one asks for a copy that goes on."""
+    die_with_parent()
+    answers = os.dup(1)
     os.dup2(2, 1)  # whatever a runtime prints must not get into the answers
     Path("/proc/self/oom_score_adj").write_text("1000")  # if memory ends the model goes, not the board's sshd
     gc.disable()
     state: dict[str, Any] = {"kind": "load"}
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {"ok": STEPS[request.pop("step")](state, **request)}
-        except Exception as error:  # a runtime's exceptions share no base class
-            kind = "oom" if isinstance(error, MemoryError) or "bad_alloc" in str(error) else state["kind"]
-            kind = error.kind if isinstance(error, Failed) else kind
-            answer = {"error": {"kind": kind, "message": f"{type(error).__name__}: {error}"[:500]}}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    # As little as possible happens from one copy to the next, so that the memory of all of them is the same.
+    while first := os.read(0, 1):
+        if first == b"\n":
+            pid = os.fork()
+            if pid:
+                os.write(answers, b'{"ok": {"gone": %d}}\n' % os.waitpid(pid, 0)[1])
+            else:
+                die_with_parent()
+            continue
+        os.write(answers, obey(state, json.loads(first + rest_of_line())))
+
+
+def die_with_parent() -> None:
+    """Never outlive the supervisor, or the process that this one is a copy of."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def rest_of_line() -> bytes:
+    """The supervisor writes a line, and waits for the answer."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1 << 16) or b"\n"
+    return line
+
+
+def obey(state: dict[str, Any], request: dict[str, Any]) -> bytes:
+    """Do a step, and tell what came of it."""
+    try:
+        answer = {"ok": STEPS[request.pop("step")](state, **request)}
+    except Exception as error:  # a runtime's exceptions share no base class
+        kind = "oom" if isinstance(error, MemoryError) or "bad_alloc" in str(error) else state["kind"]
+        kind = error.kind if isinstance(error, Failed) else kind
+        answer = {"error": {"kind": kind, "message": f"{type(error).__name__}: {error}"[:500]}}
+    return json.dumps(answer).encode() + b"\n"
 
 
 def bare(_state: dict[str, Any], runtime: str) -> dict[str, Any]:
@@ -267,17 +291,6 @@ def count(state: dict[str, Any], job: dict[str, Any], cache_runs: int, profile: 
     }
 
 
-def fork(_state: dict[str, Any]) -> dict[str, Any]:
-    """Go on as a copy of this process, which waits until the copy is gone and then tells how it went."""
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        raise Failed("request", "the runtime has started threads, which a copy would lack")
-    pid = os.fork()
-    if pid:
-        return {"gone": os.waitpid(pid, 0)[1]}
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # as in `child`: a copy does not inherit it
-    return {}
-
-
 def leave(_state: dict[str, Any]) -> NoReturn:
     """The copy is not needed any more; the original answers."""
     os._exit(0)
@@ -298,7 +311,7 @@ def outputs(state: dict[str, Any], samples: str, target: str) -> None:
 
 
 STEPS: dict[str, Callable[..., Any]] = {
-    step.__name__: step for step in (bare, load, warm_up, take, node_times, count, fork, leave, outputs)
+    step.__name__: step for step in (bare, load, warm_up, take, node_times, count, leave, outputs)
 }
 
 
@@ -392,7 +405,7 @@ class Child:
         self.errors.seek(0)
         self.errors.truncate()
         self.forked = True
-        self.ask("fork")
+        os.write(self.stdin, b"\n")
 
     def rejoin(self) -> None:
         """The copy goes; if it cannot, the whole process does."""
@@ -605,6 +618,10 @@ class Runner:
         if known is None or known.errors.closed:
             known = Child(self.orders, self.deadline_s, repeatable=True)
             self.runtimes[runtime] = known.ask("bare", runtime=runtime)
+            if len(list(Path(f"/proc/{known.process.pid}/task").iterdir())) > 1:
+                raise Failed(
+                    "request", f"{runtime} starts threads when it is imported: a copy would lack them"
+                )
             Child.alive.remove(known)  # it stays beyond the request
             self.templates[runtime] = known
         return known
