@@ -18,7 +18,7 @@ from edgeopt.boards.facts import facts
 from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.virtual import counting
-from edgeopt.boards.virtual.counting import Counts
+from edgeopt.boards.virtual.counting import Counts, Segment
 from edgeopt.boards.virtual.nodes import Event, node_times
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
@@ -40,6 +40,9 @@ EMULATED_RUNS = 3
 """To load a model, warm up and count it."""
 
 KEPT_COUNTS = 64
+READ_AGAIN = 50
+"""No two looks at the clock are fewer instructions apart, but for the kernel's loop that repeats one."""
+
 NOT_EXECUTED = ("threads", "allow_spinning")
 """Session options that the guest does not run, for it has one core: they are priced."""
 
@@ -181,13 +184,14 @@ class VirtualBoard(RunnerBoard):
             MeasurementInvalid: What was counted cannot be told apart by node.
         """
         del runs
+        threads = self.threads(artifact)
+        whole = self._pricing.price(self._counted(artifact, feeds, REQUEST_DEADLINE_S).counts, threads)
         for tries_left in reversed(range(TRIES)):
             counted = self._counted(artifact, feeds, REQUEST_DEADLINE_S, profile=True)
-            estimate = self._pricing.price(counted.counts, self.threads(artifact))
+            segments_ms = self._pricing.price(counted.counts, threads).segments_ms
             try:
-                return node_times(counted.events, estimate.segments_ms)
+                return node_times(counted.events, segments_ms, whole.latency.value)
             except MeasurementInvalid:
-                # The kernel set its clock while the runtime read it, which then read it once more: rare.
                 self._known.pop(_key(artifact, feeds, True), None)
                 if not tries_left:
                     raise
@@ -223,8 +227,8 @@ class VirtualBoard(RunnerBoard):
             counted = self._count(artifact, feeds, deadline_s, profile)
             words = {block: self._words.setdefault(block, w) for block, w in counted.counts.blocks.items()}
             # By segment only where it is asked for: else the whole is a few clock reads apart, for no reason.
-            segments = counted.counts.segments if profile else (counted.counts.total,)
-            self._known[key] = replace(counted, counts=Counts(words, segments))
+            counts = Counts(words, _once_read(counted.counts))
+            self._known[key] = replace(counted, counts=counts if profile else Counts(words, (counts.total,)))
             while len(self._known) > KEPT_COUNTS:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -295,6 +299,12 @@ class VirtualBoard(RunnerBoard):
             core_parts=found.core_parts[:1] * self._pricing.cores,
             kernel=f"{found.kernel} emulated {value_digest(values)[:8]}",
         )
+
+
+def _once_read(counts: Counts) -> tuple[Segment, ...]:
+    """The segments but those in which the clock was read again, as the kernel had set it meanwhile."""
+    inner = (part for part in counts.segments[1:-1] if counts.instructions_of(part) >= READ_AGAIN)
+    return (counts.segments[0], *inner, *counts.segments[1:][-1:])
 
 
 def _key(artifact: Artifact, feeds: Feeds, profile: bool) -> str:

@@ -81,7 +81,11 @@ class Counts:
 
     @property
     def instructions(self) -> int:
-        return sum(len(self.blocks[block]) * times for block, times in self.total.ran.items())
+        return self.instructions_of(self.total)
+
+    def instructions_of(self, segment: Segment) -> int:
+        """Executed in one of the segments."""
+        return sum(len(self.blocks[block]) * times for block, times in segment.ran.items())
 
 
 def read(path: Path) -> Counts:
