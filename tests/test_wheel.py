@@ -45,6 +45,9 @@ def test_everything_that_ships_beside_the_code_is_in_it(wheel: Path) -> None:
         "edgeopt/_data/firmware_scripts/edgeopt_runner.py",
         "edgeopt/_data/examples/cnn/model.onnx",
         "edgeopt/_data/examples/cnn/edgeopt.toml",
+        "edgeopt/boards/virtual/counting.c",
+        "edgeopt/boards/virtual/guest/init",
+        "edgeopt/boards/virtual/guest/wheels.txt",
     }
     assert shipped - inside == set()
     assert any(name.startswith("edgeopt/_data/examples/cnn/data/") for name in inside)
