@@ -1,4 +1,4 @@
-"""How long virtual boards take (the image from nothing, up by a boot, up from a saved state), and their memory.
+"""How long virtual boards take (image from nothing, up by a boot, up from a saved state), and their memory.
 
     python benchmarks/virtual_board_speed.py [DEVICE]
 
