@@ -50,7 +50,22 @@ def quantize(model: str, target: str, samples: str, names: list[str], skipped: l
     for operator in skipped:  # only now: ranges are needed around what is skipped too
         tool.update_quantization_recipe(".*", operator, None, "no_quantize")
     result = tool.quantize(ranges.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False)
-    Path(target).write_bytes(result.quantized_model)
+    Path(target).write_bytes(with_outputs(result.quantized_model, model))
+
+
+def with_outputs(quantized: bytes, model: str) -> bytes:
+    """A quantized file whose outputs are called as those of `model`: the quantizer calls them `*_dequant`."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    content = flatbuffer_utils.read_model_from_bytearray(quantized)
+    graph = content.subgraphs[0]
+    for index, known in zip(graph.outputs, _interpreter(model).get_output_details(), strict=True):
+        name = known["name"].encode()
+        for tensor in graph.tensors:
+            if tensor.name == name:
+                tensor.name = name + b"_quantized"
+        graph.tensors[index].name = name
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
 
 
 def run(model: str, samples: str, names: list[str], target: str) -> int:

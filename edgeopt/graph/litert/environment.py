@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from edgeopt.core.cache import cache_folder
 from edgeopt.core.errors import EdgeoptError
 from edgeopt.core.files import cannot_write, write_atomically
+from edgeopt.graph.litert.process import run
 from edgeopt.graph.litert.pythons import find_python
 
 TOOLS = Path(__file__).with_name("tools.txt")
@@ -107,36 +107,30 @@ def _make(wanted: Environment, lock: int, announce: Callable[[str], None]) -> No
     if wanted.folder.exists():
         shutil.rmtree(wanted.folder)
     log = wanted.folder.with_suffix(".log")
-    _run([str(python), "-m", "venv", str(wanted.folder)], wanted, lock, log)
-    install = ["-m", "pip", "install", "--no-input", "--no-deps", "--only-binary", ":all:", "-r", str(TOOLS)]
-    _run([str(wanted.python), *install], wanted, lock, log)
+    _run([python, "-m", "venv", wanted.folder], wanted, lock, log)
+    install = ["-m", "pip", "install", "--no-input", "--no-deps", "--only-binary", ":all:", "-r"]
+    _run([wanted.python, *install, TOOLS], wanted, lock, log)
     write_atomically(wanted.folder / READY, f"{python}\n".encode())
 
 
-def _run(command: list[str], wanted: Environment, lock: int, log: Path) -> None:
+def _run(command: list[str | Path], wanted: Environment, lock: int, log: Path) -> None:
     """Run an installer. It inherits the lock: if this process is killed, the lock is held until it ends."""
-    with log.open("wb") as stream:
-        try:
-            subprocess.run(
-                command, env=wanted.variables(), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
-                timeout=_MAKE_S, check=True, pass_fds=(lock,),
-            )  # fmt: skip
-        except (subprocess.SubprocessError, OSError) as error:
-            shutil.rmtree(wanted.folder, ignore_errors=True)
-            raise EdgeoptError(
-                f"the LiteRT conversion tools cannot be installed: {_reason(log, error)}",
-                hint=f"they come from the package index, once; the installer's log is {log}",
-            ) from error
+    try:
+        status = run(command, wanted.variables(), log, _MAKE_S, inherited=(lock,))
+    except BaseException:
+        shutil.rmtree(wanted.folder, ignore_errors=True)
+        raise
+    if status != 0:
+        shutil.rmtree(wanted.folder, ignore_errors=True)
+        why = _last_error(log, status) if status is not None else f"not done after {_MAKE_S:.0f} s"
+        raise EdgeoptError(
+            f"the LiteRT conversion tools cannot be installed: {why}",
+            hint=f"they come from the package index, once; the installer's log is {log}",
+        )
 
 
-def _reason(log: Path, error: Exception) -> str:
-    """The installer's last error."""
-    if isinstance(error, subprocess.TimeoutExpired):
-        return f"not done after {_MAKE_S:.0f} s"
-    lines = [
-        line.strip()
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
+def _last_error(log: Path, status: int) -> str:
+    said = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    lines = [line for line in said if line]
     errors = [line for line in lines if line.startswith(("ERROR:", "Error:", "OSError:"))]
-    return (errors or lines or [str(error)])[-1].removeprefix("ERROR:").strip()[:300]
+    return (errors or lines or [f"exit code {status}"])[-1].removeprefix("ERROR:").strip()[:300]

@@ -23,6 +23,7 @@ class Port:
         name: The same in both.
         position: Its place among the file's inputs or outputs.
         axes: The file's tensor is the model's, transposed by these; None where the layout is the same.
+        is_scalar: The model has a scalar, for which LiteRT has a tensor of one element.
         dtype: In the file.
         model_dtype: In the model.
     """
@@ -30,8 +31,19 @@ class Port:
     name: str
     position: int
     axes: tuple[int, ...] | None
+    is_scalar: bool
     dtype: str
     model_dtype: str
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """How it differs from the model's, in words."""
+        found = {
+            f"channels last (axes {', '.join(map(str, self.axes or ()))})": self.axes is not None,
+            "a tensor of one element, was a scalar": self.is_scalar,
+            f"{self.dtype}, was {self.model_dtype}": self.dtype != self.model_dtype,
+        }
+        return tuple(change for change, holds in found.items() if holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +69,8 @@ class Interface:
     @property
     def changes(self) -> tuple[str, ...]:
         """What a program that ran the model must do otherwise; empty where nothing."""
-        layouts = [
-            f"{side} {port.name} is channels last (axes {', '.join(map(str, port.axes))})"
-            for side, ports in (("input", self.inputs), ("output", self.outputs))
-            for port in ports
-            if port.axes is not None
-        ]
-        types = [
-            f"{side} {port.name} is {port.dtype}, was {port.model_dtype}"
-            for side, ports in (("input", self.inputs), ("output", self.outputs))
-            for port in ports
-            if port.dtype != port.model_dtype
-        ]
-        return (*layouts, *types)
+        ports = [("input", port) for port in self.inputs] + [("output", port) for port in self.outputs]
+        return tuple(f"{side} {port.name} is {change}" for side, port in ports for change in port.changes)
 
     def feeds(self, feeds: Feeds) -> dict[str, NDArray[np.generic]]:
         """The file's inputs, given the model's."""
@@ -117,19 +118,20 @@ def _ports(side: str, model: Sequence[TensorSpec], file: Sequence[TensorSpec]) -
 
 
 def _port(side: str, spec: TensorSpec, position: int, found: TensorSpec) -> Port:
-    axes = None
-    if found.shape != spec.shape:
+    axes, is_scalar = None, spec.shape == () and found.shape == (1,)
+    if found.shape != spec.shape and not is_scalar:
         axes = channels_last(len(spec.shape))
         if not shows_layout(spec) or found.shape != tuple(spec.shape[axis] for axis in axes):
             raise CandidateFailed(f"{side} {spec} became {found} in the LiteRT file")
-    return Port(spec.name, position, axes, found.dtype, spec.dtype)
+    return Port(spec.name, position, axes, is_scalar, found.dtype, spec.dtype)
 
 
 def _to_file(port: Port, value: NDArray[np.generic]) -> NDArray[np.generic]:
     moved = value if port.axes is None else value.transpose(port.axes)
-    return np.ascontiguousarray(moved, np.dtype(port.dtype)).reshape(moved.shape)
+    shape = (1,) if port.is_scalar else moved.shape  # a contiguous copy of a scalar is no scalar
+    return np.ascontiguousarray(moved, np.dtype(port.dtype)).reshape(shape)
 
 
 def _to_model(port: Port, value: NDArray[np.generic]) -> NDArray[np.generic]:
     moved = value if port.axes is None else value.transpose(np.argsort(port.axes))
-    return np.asarray(moved, np.dtype(port.model_dtype))
+    return np.asarray(moved, np.dtype(port.model_dtype)).reshape(() if port.is_scalar else moved.shape)

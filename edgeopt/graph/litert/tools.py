@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import signal
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +16,7 @@ from numpy.typing import NDArray
 from edgeopt.core.errors import CandidateFailed, EdgeoptError
 from edgeopt.core.files import cannot_write, write_atomically
 from edgeopt.graph.litert.environment import Environment
+from edgeopt.graph.litert.process import run
 
 DRIVER = Path(__file__).with_name("driver.py")
 DEADLINE_S = 900.0
@@ -53,39 +50,31 @@ class Tools:
         with TemporaryDirectory(prefix="edgeopt-litert-") as folder:
             said, request, answer = Path(folder, "log"), Path(folder, "request"), Path(folder, "answer")
             request.write_text(json.dumps(steps))
-            status = self._run([str(DRIVER), str(request), str(answer)], folder, said)
+            command: list[str | Path] = [self.environment.python, "-I", DRIVER, request, answer]
+            try:
+                status = run(
+                    command, self.environment.variables(), said, self.deadline_s, folder=Path(folder)
+                )
+            except OSError as error:
+                raise self._damaged(str(error)) from error
             if status == 0:
                 answers = json.loads(answer.read_bytes())
                 if "error" not in answers[-1]:
                     return [each["ok"] for each in answers]
-                error = answers[-1]["error"]
-                if error["kind"] == "environment":
-                    raise EdgeoptError(
-                        f"the LiteRT conversion tools are damaged: {error['message']}",
-                        hint=f"remove them, and they are installed again: rm -r {self.environment.folder}",
-                    )
-                raise self._failed(reason(error["message"]), said)
+                failure = answers[-1]["error"]
+                if failure["kind"] == "environment":
+                    raise self._damaged(failure["message"])
+                raise self._failed(reason(failure["message"]), said)
             if status is None:
                 raise self._failed(f"not done after {self.deadline_s:.0f} s", said)
             died = f"signal {-status}" if status < 0 else f"exit code {status}"
             raise self._failed(f"the tool crashed ({died})", said)
 
-    def _run(self, arguments: list[str], folder: str, log: Path) -> int | None:
-        """Its exit code; None if it was killed at the deadline. Nothing that it started is left."""
-        with log.open("wb") as stream:
-            child = subprocess.Popen(
-                [str(self.environment.python), "-I", *arguments],
-                env=self.environment.variables(), cwd=folder, stdin=subprocess.DEVNULL, stdout=stream,
-                stderr=stream, start_new_session=True,
-            )  # fmt: skip
-            try:
-                return child.wait(self.deadline_s)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+    def _damaged(self, why: str) -> EdgeoptError:
+        return EdgeoptError(
+            f"the LiteRT conversion tools are damaged: {why}",
+            hint=f"remove them, and they are installed again: rm -r {self.environment.folder}",
+        )
 
     def _failed(self, why: str, said: Path) -> CandidateFailed:
         write_atomically(self.log, said.read_bytes())

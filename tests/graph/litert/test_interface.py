@@ -50,6 +50,17 @@ def test_channels_last_inputs_and_narrowed_outputs_are_told_and_undone() -> None
     assert Interface.of_document(json.loads(json.dumps(changed.document()))) == changed
 
 
+def test_a_scalar_becomes_a_tensor_of_one_element() -> None:
+    scalar, single = TensorSpec("s", "int64", ()), TensorSpec("s", "int64", (1,))
+    found = Interface.between(([scalar], [scalar]), ([single], [single]))
+    assert found.changes == (
+        "input s is a tensor of one element, was a scalar",
+        "output s is a tensor of one element, was a scalar",
+    )
+    assert found.feeds({"s": np.array(16000)})["s"].shape == (1,)
+    assert found.answers([np.array([7])])[0].shape == ()
+
+
 @pytest.mark.parametrize(
     ("file_in", "file_out", "message"),
     [
