@@ -203,6 +203,10 @@ class VirtualBoard(RunnerBoard):
         threads = asked if isinstance(asked, int) and asked > 0 else self._pricing.cores
         return min(threads, self._pricing.cores)
 
+    def forget(self) -> None:
+        """Count everything anew."""
+        self._known.clear()
+
     def close(self) -> None:
         super().close()
         self._end()

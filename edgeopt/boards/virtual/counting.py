@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,14 +92,26 @@ def read(path: Path) -> Counts:
     """Read one file that the counting plugin wrote.
 
     Raises:
-        BoardError: It is not whole.
+        BoardError: It is not there, or not whole.
     """
+    try:
+        counts = _parsed(path.read_text(encoding="ascii").splitlines())
+    except OSError as error:
+        raise BoardError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, IndexError, TypeError):  # the last line is cut anywhere
+        counts = None
+    if counts is None:
+        raise BoardError(f"{path} is not whole: the emulator was stopped while it counted")
+    return counts
+
+
+def _parsed(lines: Iterable[str]) -> Counts | None:
     names: dict[str, str] = {}
     blocks: dict[str, tuple[int, ...]] = {}
     segments: list[Segment] = []
     ran: dict[str, int] = {}
     ended = False
-    for line in path.read_text(encoding="ascii").splitlines():
+    for line in lines:
         kind, *words = line.split()
         if kind == "block":
             names[words[0]] = words[1]
@@ -112,6 +124,4 @@ def read(path: Path) -> Counts:
             segments.append(Segment(ran, figures[0], caches))
             ran = {}
         ended = kind == "end"
-    if not ended or not segments:
-        raise BoardError(f"{path} is not whole: the emulator was stopped while it counted")
-    return Counts(blocks, tuple(segments))
+    return Counts(blocks, tuple(segments)) if ended and segments else None
