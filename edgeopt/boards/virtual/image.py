@@ -184,8 +184,9 @@ def _finish(part: Path) -> None:
         said = errors.read().decode(errors="replace")
     said += (part / "finish.log").read_text(errors="replace") if (part / "finish.log").is_file() else ""
     if "FINISHED" not in said:
-        last = [line.strip() for line in said.splitlines() if line.strip()][-1:] or ["it said nothing"]
-        raise BoardError(f"the virtual board's new image does not start: {last[0][:200]}")
+        lines = [line.strip() for line in said.splitlines() if line.strip() and "reboot:" not in line]
+        why = lines[-1][:200] if lines else "it said nothing"
+        raise BoardError(f"the virtual board's new image does not start: {why}")
     for name in ("finish.log", "finish.err"):
         (part / name).unlink()
 
