@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import published_networks
 
 from edgeopt.boards import places, profiles
@@ -21,7 +22,7 @@ from edgeopt.boards.virtual.board import VirtualBoard
 from edgeopt.boards.virtual.calibrating import Recording
 from edgeopt.boards.virtual.counting import CacheTraffic, Counts, Segment
 from edgeopt.boards.virtual.cycles import CycleModel, cache_arguments
-from edgeopt.core.artifact import Artifact
+from edgeopt.core.artifact import Artifact, Runtime
 from edgeopt.core.digest import file_digest, value_digest
 from edgeopt.core.errors import BoardError, CandidateFailed
 
@@ -32,11 +33,12 @@ CALIBRATION_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Wanted:
-    """One network to be counted on one kind of board, in `fp32` or `int8`."""
+    """One network to be counted on one kind of board, in `fp32` or `int8`, by `litert` or `onnxruntime`."""
 
     device: str
     model: str
     dtype: str
+    runtime: Runtime = "litert"
 
     @property
     def file(self) -> Path:
@@ -47,7 +49,7 @@ class Wanted:
             REVISION, profile.get("cpu", "core"), cache_arguments(profile), file_digest(source)
         )
         folder = places.cache() / "virtual" / "counts" / key[:16]
-        return folder / f"litert-{self.model}-{self.dtype}.json.gz"
+        return folder / f"{self.runtime}-{self.model}-{self.dtype}.json.gz"
 
 
 def counted(wanted: Iterable[Wanted]) -> dict[Wanted, Counts]:
@@ -69,7 +71,7 @@ def _count(device: str, missing: list[Wanted]) -> None:
                 continue
             print(f"counting {one.model} {one.dtype} on {device}", flush=True)
             recording.last = None
-            artifact, feeds = _litert(one.model, one.dtype)
+            artifact, feeds = (_litert if one.runtime == "litert" else _onnx)(one.model, one.dtype)
             result = board.measure([artifact], feeds, protocol)[0]
             if isinstance(result, CandidateFailed):
                 raise result
@@ -80,31 +82,57 @@ def _count(device: str, missing: list[Wanted]) -> None:
 
 def _litert(model: str, dtype: str) -> tuple[Artifact, dict[str, np.ndarray]]:
     """The network as a LiteRT file, and an input for it."""
-    made = _made(model, dtype)
-    random = np.random.default_rng(0)
-    image = random.normal(0, 1, (1, 3, published_networks.SIZE, published_networks.SIZE)).astype(np.float32)
-    artifact = Artifact(model, made.path, made.sha256, made.size_bytes, runtime="litert")
-    return artifact, dict(made.interface.feeds({"x": image}))
-
-
-@cache
-def _made(model: str, dtype: str):  # type: ignore[no-untyped-def]
-    import onnx
-
     from edgeopt.graph.freeze import freeze
     from edgeopt.graph.litert.environment import environment
     from edgeopt.graph.litert.export import export
     from edgeopt.graph.litert.quantize import static_int8
     from edgeopt.graph.model import load
 
+    path, tools = _float(model), environment(print)
+    made = export(freeze(load(path), {}), tools, path.parent, channels_last=True)
+    if dtype == "int8":
+        made = static_int8(made, Samples(), tools, path.parent)
+    artifact = Artifact(model, made.path, made.sha256, made.size_bytes, runtime="litert")
+    return artifact, dict(made.interface.feeds(next(iter(Samples().samples()))))
+
+
+def _onnx(model: str, dtype: str) -> tuple[Artifact, dict[str, np.ndarray]]:
+    """The network for ONNX Runtime, and an input for it."""
+    path = _float(model)
+    if dtype == "int8":
+        target = path.with_name(f"{model}-int8.onnx")
+        if not target.exists():
+            _quantize(path, target)
+        path = target
+    artifact = Artifact(model, path, file_digest(path), path.stat().st_size)
+    return artifact, next(iter(Samples().samples()))
+
+
+def _quantize(source: Path, target: Path) -> None:
+    """Static int8, per channel, both sides signed."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(Samples().samples())
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    signed = quantization.QuantType.QInt8
+    quantization.quantize_static(
+        source, target, Reader(), per_channel=True, activation_type=signed, weight_type=signed
+    )
+
+
+def _float(model: str) -> Path:
     folder = places.cache() / "virtual" / "published"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{model}.onnx"
     if not path.exists():
         onnx.save(published_networks.build(model), path)
-    tools = environment(print)
-    exported = export(freeze(load(path), {}), tools, folder, channels_last=True)
-    return exported if dtype == "fp32" else static_int8(exported, Samples(), tools, folder)
+    return path
 
 
 class Samples:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeopt.boards.virtual import energy
-from edgeopt.boards.virtual.counting import CacheTraffic, Counts, Segment
+from edgeopt.boards.virtual.counting import Counts, Segment
 from edgeopt.boards.virtual.prices import Priced, PriceList
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.profile import DeviceProfile
@@ -20,6 +20,7 @@ from edgeopt.core.quantity import Quantity
 
 LINE_BYTES = 64
 LEVELS = ("l1", "l2", "l3")
+NEXT_FACTS = ("latency_ns", "stream_ns", "shared")
 Z_95 = 1.96
 """Half-width of a 95 % interval in standard deviations."""
 
@@ -57,12 +58,16 @@ class Cache:
     """One simulated level: its size, and what a miss in it costs where the next level has the line.
 
     Attributes:
-        next_latency_ns: From the miss to the line, None for the last level, whose misses go to memory.
+        next_latency_ns: From a miss to the line in the next level; None for the last, which has none.
+        next_stream_ns: Of one line after another, when a prefetcher sees them coming.
+        next_is_shared: All cores draw such lines from one next level, which limits them together.
     """
 
     size_bytes: int
     ways: int
     next_latency_ns: float | None
+    next_stream_ns: float | None
+    next_is_shared: bool | None
 
 
 @dataclass(frozen=True)
@@ -147,17 +152,21 @@ class CycleModel:
         return cycles * self.compute_factor / (self.clock_ghz * 1e6 * speed_up)
 
     def stall_ms(self, traffic: Segment, threads: int) -> float:
-        """Waiting for the next level: every core waits for its own misses only."""
-        waited_ns = 0.0
-        for cache, here, beyond in zip(
-            self.caches, traffic.caches, (*traffic.caches[1:], CacheTraffic(0, 0, 0)), strict=True
-        ):
-            if cache.next_latency_ns is None:
+        """Waiting for the next level: each core for its own misses, all for what they share."""
+        alone_ns = together_ns = 0.0
+        for level, (cache, here) in enumerate(zip(self.caches, traffic.caches, strict=True)):
+            if cache.next_latency_ns is None or cache.next_stream_ns is None:
                 # A prefetcher brings what it sees coming; the rest is waited for.
-                waited_ns += (here.misses - here.streamed) * self.dram_latency_ns
+                alone_ns += (here.misses - here.streamed) * self.dram_latency_ns
+                continue
+            found = here.misses - traffic.caches[level + 1].misses
+            streamed = found * here.streamed / here.misses if here.misses else 0.0
+            alone_ns += (found - streamed) * cache.next_latency_ns
+            if cache.next_is_shared:
+                together_ns += streamed * cache.next_stream_ns
             else:
-                waited_ns += (here.misses - beyond.misses) * cache.next_latency_ns
-        return waited_ns * self.memory_factor / threads / 1e6
+                alone_ns += streamed * cache.next_stream_ns
+        return (alone_ns / threads + together_ns) * self.memory_factor / 1e6
 
     def dram_ms(self, traffic: Segment, threads: int) -> float:
         """Moving lines to and from memory, at the bandwidth that `threads` cores reach together."""
@@ -186,10 +195,14 @@ def _caches(profile: DeviceProfile) -> tuple[Cache, ...]:
     caches, missing = [], []
     for level, beyond in zip(present, [*present[1:], None], strict=True):
         ways = profile.get("emulation", f"{level}_ways")
-        latency = profile.get("emulation", f"{beyond}_latency_ns") if beyond else None
+        costs = [profile.get("emulation", f"{beyond}_{name}") if beyond else None for name in NEXT_FACTS]
         missing += [f"emulation.{level}_ways"] if ways is None else []
-        missing += [f"emulation.{beyond}_latency_ns"] if beyond and latency is None else []
-        caches.append(Cache(profile.get("cache", names[level]), ways, latency))
+        missing += [
+            f"emulation.{beyond}_{name}"
+            for name, cost in zip(NEXT_FACTS, costs, strict=True)
+            if beyond and cost is None
+        ]
+        caches.append(Cache(profile.get("cache", names[level]), ways, *costs))
     if missing:
         raise _lacking(profile, missing)
     return tuple(caches)
