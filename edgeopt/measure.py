@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +26,10 @@ from edgeopt.options import DataOptions, MeasureOptions
 from edgeopt.report.context import described
 from edgeopt.report.document import trial_document
 from edgeopt.report.ratio import modelled_ratio, paired_ratio
+from edgeopt.runtimes import litert
 
 if TYPE_CHECKING:
+    from edgeopt.graph.litert.files import LiteRtModel
     from edgeopt.graph.model import Model
 
 PROFILE_RUNS = 50
@@ -58,6 +60,8 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
     )
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         artifacts = [_artifact(model, Path(folder), options) for model in models]
+        if options.by_region and any(artifact.runtime == litert.NAME for artifact in artifacts):
+            watching.announce("LiteRT does not tell the times of single operators: no regions of its models")
         watching.stage("measuring", len(artifacts))
         protocol = profiles.protocols(profile, options.effort)["final"]
         results = board.measure(artifacts, feeds, protocol)
@@ -126,29 +130,47 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
     }  # fmt: skip
 
 
-def _prepared(options: MeasureOptions) -> tuple[list[Model], Feeds]:
+def _prepared(options: MeasureOptions) -> tuple[list[Model | LiteRtModel], Feeds]:
     """All models with settled shapes, and the inputs that they share."""
     from edgeopt.graph.equivalence import random_feeds
-    from edgeopt.graph.freeze import freeze
-    from edgeopt.graph.model import load
 
-    loaded = [load(path) for path in options.models]
-    for other in loaded[1:]:
-        if {s.name for s in other.inputs} != {s.name for s in loaded[0].inputs}:
-            raise ConfigError(
-                f"{other.path.name} takes {', '.join(map(str, other.inputs))}, "
-                f"{loaded[0].path.name} takes {', '.join(map(str, loaded[0].inputs))}",
-                hint="models that are measured together must take the same inputs; measure them one by one",
-            )
+    loaded = [_loaded(path) for path in options.models]
+    _check_alike(loaded, lambda spec: spec.name)
     feeds = _real_feeds(loaded[0].inputs, options.data)
     shapes = dict(options.data.shapes)
     if feeds is not None:
         shapes |= {name: value.shape for name, value in feeds.items()}
-    frozen = [freeze(model, shapes) for model in loaded]
+    frozen = [_frozen(model, shapes) for model in loaded]
+    _check_alike(frozen, lambda spec: (spec.name, spec.dtype, spec.shape))
     if feeds is None:
         inputs = frozen[0].inputs
         feeds = {**next(iter(random_feeds(inputs, 1, options.seed))), **_fixed(inputs, options.data)}
     return frozen, feeds
+
+
+def _loaded(path: Path) -> Model | LiteRtModel:
+    from edgeopt.graph.litert import files
+    from edgeopt.graph.model import load
+
+    return files.load(path) if path.suffix.lower() == files.SUFFIX else load(path)
+
+
+def _frozen(model: Model | LiteRtModel, shapes: Mapping[str, tuple[int, ...]]) -> Model | LiteRtModel:
+    from edgeopt.graph.freeze import freeze
+    from edgeopt.graph.litert import files
+
+    return files.freeze(model, shapes) if isinstance(model, files.LiteRtModel) else freeze(model, shapes)
+
+
+def _check_alike(models: Sequence[Model | LiteRtModel], what: Callable[[TensorSpec], object]) -> None:
+    first = models[0]
+    for other in models[1:]:
+        if set(map(what, other.inputs)) != set(map(what, first.inputs)):
+            raise ConfigError(
+                f"{other.path.name} takes {', '.join(map(str, other.inputs))}, "
+                f"{first.path.name} takes {', '.join(map(str, first.inputs))}",
+                hint="models that are measured together must take the same inputs; measure them one by one",
+            )
 
 
 def _real_feeds(inputs: Sequence[TensorSpec], data: DataOptions) -> Feeds | None:
@@ -179,10 +201,15 @@ def _fixed(inputs: Sequence[TensorSpec], data: DataOptions) -> Mapping[str, np.n
     return {name: fixed_feed(by_name[name], value) for name, value in values.items()}
 
 
-def _artifact(model: Model, folder: Path, options: MeasureOptions) -> Artifact:
+def _artifact(model: Model | LiteRtModel, folder: Path, options: MeasureOptions) -> Artifact:
     """The file itself; only a model in several files is put into one, for boards take one."""
+    from edgeopt.graph.litert.files import LiteRtModel
     from edgeopt.graph.serialize import serialize
 
+    if isinstance(model, LiteRtModel):
+        settings: dict[str, object] = {"threads": options.threads or 0, "xnnpack": True}
+        size_bytes = model.path.stat().st_size
+        return Artifact(model.digest, model.path, model.digest, size_bytes, litert.NAME, settings)
     path, sha256 = model.path, file_digest(model.path)
     if sha256 != model.digest:
         path = folder / f"{model.digest}.onnx"
@@ -204,7 +231,11 @@ def _session_options(options: MeasureOptions) -> dict[str, object]:
 
 
 def _row(
-    number: int, name: str, model: Model, artifact: Artifact, result: Measurement | CandidateFailed
+    number: int,
+    name: str,
+    model: Model | LiteRtModel,
+    artifact: Artifact,
+    result: Measurement | CandidateFailed,
 ) -> dict[str, Any]:
     ran = isinstance(result, Measurement)
     trial = Trial(
@@ -221,13 +252,19 @@ def _row(
 
 
 def _by_region(
-    board: Board, model: Model, feeds: Feeds, folder: Path, options: MeasureOptions
-) -> list[dict[str, Any]]:
-    """Mean time of each region, in the order of the graph; last, what the runtime puts between them."""
+    board: Board, model: Model | LiteRtModel, feeds: Feeds, folder: Path, options: MeasureOptions
+) -> list[dict[str, Any]] | None:
+    """Mean time of each region, in the order of the graph; last, what the runtime puts between them.
+
+    None for a LiteRT model: that runtime does not tell the times of single operators.
+    """
     from edgeopt.graph.attribution import attribute
+    from edgeopt.graph.litert.files import LiteRtModel
     from edgeopt.graph.regions import regions
     from edgeopt.graph.serialize import serialize
 
+    if isinstance(model, LiteRtModel):
+        return None
     # The profile names nodes, so it is taken of a file in which every node has a name.
     path = folder / f"named-{model.digest}.onnx"
     serialize(model.ir, path)

@@ -35,6 +35,7 @@ def failure(error: Mapping[str, str]) -> CandidateFailed:
         return CandidateFailed(reason)
     # Of a runtime's message, what it says: not its class, its code, or where the file is on the board.
     said = re.sub(r"^\w+: (\[ONNXRuntimeError\] : \d+ : \w+ : )?", "", error["message"])
+    said = " ".join(re.sub(r"See instructions: \S+", "", said).split())  # LiteRT's, over several lines
     said = re.sub(r"(Load model )?from /\S+/objects/[0-9a-f]{64} failed: ?", "", said)
     return CandidateFailed(f"{reason}: {said}")
 

@@ -54,8 +54,13 @@ def workload(artifact: Artifact, shapes: Mapping[str, tuple[int, ...]]) -> tuple
         shapes: Of one inference's inputs, by name; inputs that it lacks are shaped as the file says.
 
     Raises:
-        ModelError: Unreadable, of other inputs, or a shape or a cost cannot be known.
+        ModelError: No ONNX model, unreadable, of other inputs, or a shape or a cost cannot be known.
     """
+    if artifact.runtime != "onnxruntime":
+        raise ModelError(
+            "what the operators of a LiteRT model cost is not known without running it",
+            hint="measure it on a real or a virtual board",
+        )
     try:
         model = onnx_ir.load(artifact.path)
     except Exception as error:  # whatever the parser raises on a broken file

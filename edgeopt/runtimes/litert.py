@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeopt.core.errors import CandidateFailed, ConfigError, ModelError
 from edgeopt.core.tensor import TensorSpec
 
-NAME = "litert"
+NAME: Final = "litert"
 INSTALL = "ai-edge-litert"
 """What pip is asked for on a board."""
 

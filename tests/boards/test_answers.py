@@ -104,3 +104,13 @@ def test_a_runtimes_message_is_told_without_its_code_and_path() -> None:
         "cannot be loaded on the board: Protobuf parsing failed."
     )
     assert failure({"kind": "oom", "message": "MemoryError: "}).message.startswith("ran out of memory")
+
+
+def test_what_a_runtime_says_becomes_one_line() -> None:
+    said = (
+        "RuntimeError: Encountered unresolved custom op: X.\nSee instructions: https://tensorflow.org/lite "
+        "Node number 0 (X) failed.\n"
+    )
+    assert failure({"kind": "load", "message": said}).message == (
+        "cannot be loaded on the board: Encountered unresolved custom op: X. Node number 0 (X) failed."
+    )

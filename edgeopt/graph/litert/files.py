@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,6 +54,27 @@ def load(path: Path) -> LiteRtModel:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     inputs, outputs = interface(content, str(path))
     return LiteRtModel(path.absolute(), hashlib.sha256(content).hexdigest(), inputs, outputs)
+
+
+def freeze(model: LiteRtModel, shapes: Mapping[str, tuple[int, ...]]) -> LiteRtModel:
+    """The model with its open sizes settled.
+
+    Raises:
+        ModelError: `shapes` leaves one open, or contradicts the model.
+    """
+    inputs = tuple(_sized(spec, shapes.get(spec.name, spec.shape)) for spec in model.inputs)
+    return replace(model, inputs=inputs)
+
+
+def _sized(spec: TensorSpec, shape: tuple[int | None, ...]) -> TensorSpec:
+    fits = len(shape) == len(spec.shape) and all(
+        known is None or known == size for known, size in zip(spec.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ModelError(f"input {spec} cannot be {list(shape)}")
+    if None in shape:
+        raise ModelError(f"input {spec} has open sizes", hint=f"give --shape {spec.name}=N,… with numbers")
+    return replace(spec, shape=shape)
 
 
 def interface(content: bytes, name: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
