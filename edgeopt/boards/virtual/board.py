@@ -239,6 +239,7 @@ class VirtualBoard(RunnerBoard):
         return self._known[key]
 
     def _count(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool) -> Counted:
+        self._require(artifact.runtime)
         single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
         with self._reachable() as dialogue, TemporaryDirectory() as folder, self._machine.lock():
             path = Path(folder, "feeds.npz")
