@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgeopt.core.cache import cache_folder
+
 
 def home() -> Path:
     """`$EDGEOPT_HOME`, by default `~/.config/edgeopt`: `boards.toml` and `known_hosts`."""
@@ -18,5 +20,4 @@ def known_hosts() -> tuple[Path, Path]:
 
 def cache() -> Path:
     """`$EDGEOPT_CACHE`, by default `~/.cache/edgeopt`: what can be made again (images of virtual boards)."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("EDGEOPT_CACHE") or base / "edgeopt").expanduser().absolute()
+    return cache_folder()
