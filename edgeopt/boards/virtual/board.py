@@ -64,6 +64,8 @@ class Machine(Protocol):
     def url(self) -> str: ...
     @property
     def counts(self) -> Path: ...
+    @property
+    def alive(self) -> bool: ...
     def lock(self) -> contextlib.AbstractContextManager[object]: ...
 
 
@@ -280,15 +282,13 @@ class VirtualBoard(RunnerBoard):
         return 1 if artifact.size_bytes <= 2 * largest else 0
 
     def _open(self) -> Transport:
-        try:
-            return self._reach()
-        except ConnectError:
+        if not self._machine.alive:
             if self._revive is None:
-                raise
-        self._machine = self._revive()
-        return self._reach()
-
-    def _reach(self) -> Transport:
+                raise ConnectError(
+                    f"{self._machine.name} is gone: its emulator has ended or was killed",
+                    hint=f"edgeopt boards up {self._profile.name}",
+                )
+            self._machine = self._revive()
         address = Address.parse(self._machine.url)
         transport: Transport = plugins.load("transports", address.scheme).connect(address)
         return transport
