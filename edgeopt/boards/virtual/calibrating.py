@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +64,7 @@ def calibrate(
     protocol: Protocol,
     threads: Sequence[int],
     observer: Observer | None = None,
+    open_virtual: Callable[..., Board] = VirtualBoard.open,
 ) -> Calibration:
     """Measure artifacts on the real board, count them on a virtual one, and fit the factors.
 
@@ -85,11 +86,12 @@ def calibrate(
     ]
     results = real.measure([artifact for _, artifact, _ in settings], feeds, protocol)
     recording = Recording(CycleModel.of(profile))
-    observations = []
-    with VirtualBoard.open(profile, observer=observer, pricing=recording) as virtual:
+    observations: list[Observation] = []
+    with open_virtual(profile, observer=observer, pricing=recording) as virtual:
         for (name, artifact, count), measured in zip(settings, results, strict=True):
             if not isinstance(measured, Measurement) or measured.validity is not None:
                 continue
+            recording.last = None
             counted = virtual.measure([artifact], feeds, protocol)[0]
             if isinstance(counted, CandidateFailed) or recording.last is None:
                 continue

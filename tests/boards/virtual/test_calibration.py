@@ -4,18 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeopt.boards import profiles
-from edgeopt.boards.board import Feeds
+from edgeopt.boards.board import BoardFacts, Feeds
 from edgeopt.boards.virtual import calibrating, calibration, counting
 from edgeopt.boards.virtual.calibration import Observation
-from edgeopt.boards.virtual.counting import CacheTraffic, Segment
+from edgeopt.boards.virtual.counting import CacheTraffic, Counts, Segment
 from edgeopt.boards.virtual.cycles import CycleModel
 from edgeopt.core.artifact import Artifact
-from edgeopt.core.errors import BoardError, ConfigError
-from edgeopt.core.measurement import Protocol
+from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.quantity import Provenance
 
 COUNTS = Path(__file__).parents[2] / "fixtures" / "counts" / "three_nodes_cortex_a72.counts"
 SCREEN = Protocol("screen", 1, 64, 2.0, 0.5, 3.0, 60.0)
@@ -24,6 +26,7 @@ SCREEN = Protocol("screen", 1, 64, 2.0, 0.5, 3.0, 60.0)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGEOPT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EDGEOPT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "home"
 
 
@@ -119,6 +122,59 @@ def test_only_a_real_board_can_calibrate() -> None:
 
     with pytest.raises(BoardError, match="only a real board"):
         calibrating.calibrate(profiles.load("rpi4"), Predicted(), [], {}, SCREEN, (1, 4))  # type: ignore[arg-type]
+
+
+class Priced:
+    """A board whose times are those of a cycle model: a real one, or a virtual one that is recorded."""
+
+    is_this_machine, pairwise_error, device = False, 0.0, "rpi4"
+
+    def __init__(self, pricing: Any, provenance: Provenance) -> None:
+        self.name, self.provenance, self._pricing = "fake", provenance, pricing
+        self.facts = BoardFacts(machine="aarch64", cores=4)
+
+    def measure(self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: Protocol) -> list[Any]:
+        results: list[Any] = []
+        for artifact in artifacts:
+            if artifact.candidate_key == "broken":
+                results.append(CandidateFailed("it cannot be run"))
+                continue
+            run = counting.read(COUNTS)
+            part = Counts(run.blocks, run.segments[: int(artifact.candidate_key)])
+            threads = int(str(artifact.session_options["threads"]))
+            results.append(Measurement(self._pricing.price(part, threads).latency))
+        return results
+
+    def __enter__(self) -> "Priced":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_board_is_measured_counted_and_fitted(tmp_path: Path) -> None:
+    start = CycleModel.of(profiles.load("rpi4"), tmp_path / "prices.sqlite")
+    real = Priced(replace(start, compute_factor=1.5 * start.compute_factor), "measured")
+    artifacts = [(key, Artifact(key, COUNTS, key, 1)) for key in ("1", "2", "3", "broken")]
+    found = calibrating.calibrate(
+        profiles.load("rpi4"), real, artifacts, {}, SCREEN, (1, 4),  # type: ignore[arg-type]
+        open_virtual=lambda profile, observer, pricing: Priced(pricing, "emulated"),
+    )  # fmt: skip
+    assert [(seen.group, seen.threads) for seen in found.observations] == [
+        ("1", 1), ("1", 4), ("2", 1), ("2", 4), ("3", 1), ("3", 4),
+    ]  # fmt: skip
+    assert found.after.compute_factor > 1.25 * start.compute_factor, "half of the way and more"
+    assert found.judged is not None
+
+
+def test_a_board_that_can_run_nothing_cannot_calibrate(tmp_path: Path) -> None:
+    real = Priced(CycleModel.of(profiles.load("rpi4"), tmp_path / "prices.sqlite"), "measured")
+    broken = [("broken", Artifact("broken", COUNTS, "broken", 1))]
+    with pytest.raises(BoardError, match="no valid measurement"):
+        calibrating.calibrate(
+            profiles.load("rpi4"), real, broken, {}, SCREEN, (1,),  # type: ignore[arg-type]
+            open_virtual=lambda profile, observer, pricing: Priced(pricing, "emulated"),
+        )  # fmt: skip
 
 
 def test_what_is_priced_is_recorded(tmp_path: Path) -> None:
