@@ -52,6 +52,10 @@ FILES = (
 """Who the board is: sent as they are, the host makes sense of them."""
 
 
+NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+"""What runtimes say when the kernel refuses them memory."""
+
+
 class Failed(Exception):
     """A request, or the model it speaks of, failed; `kind` tells whose fault it is."""
 
@@ -105,7 +109,8 @@ def obey(state: dict[str, Any], request: dict[str, Any]) -> bytes:
     try:
         answer = {"ok": STEPS[request.pop("step")](state, **request)}
     except Exception as error:  # a runtime's exceptions share no base class
-        kind = "oom" if isinstance(error, MemoryError) or "bad_alloc" in str(error) else state["kind"]
+        starved = isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+        kind = "oom" if starved else state["kind"]
         kind = error.kind if isinstance(error, Failed) else kind
         answer = {"error": {"kind": kind, "message": f"{type(error).__name__}: {error}"[:500]}}
     return json.dumps(answer).encode() + b"\n"
