@@ -124,8 +124,8 @@ class CycleModel:
         spread = math.exp(Z_95 * self.log_sigma)
         latency = Quantity(value, "ms", value / spread, value * spread, "emulated", "cycles")
         # Who waits for memory is busy, as an operating system sees it.
-        waiting_ms = self.stall_ms(counts.total, 1) + threads * self.dram_ms(counts.total, threads)
-        busy_ms = self.compute_ms(cycles, 1) + waiting_ms
+        waiting_ms = self.stall_ms(counts.total, threads) + self.dram_ms(counts.total, threads)
+        busy_ms = self.compute_ms(cycles, 1) + threads * waiting_ms
         utilization = min(1.0, busy_ms / (value * self.cores)) if value else None
         spent = cycles * self.compute_factor
         energy_mj = self.power.energy_mj(latency, spent, utilization) if self.power and value else None
