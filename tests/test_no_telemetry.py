@@ -61,6 +61,17 @@ RUN_A_MODEL = textwrap.dedent("""
         session.run({"x": numpy.ones(4, numpy.float32)})
 """)
 
+RUN_A_LITERT_MODEL = textwrap.dedent("""
+    import time
+    from pathlib import Path
+    import numpy
+    from edgeopt.runtimes.litert import Session
+    session = Session(Path("tests/fixtures/litert/conv.tflite"), {"threads": 1})
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        session.run({"img": numpy.ones((1, 8, 8, 3), numpy.float32)})
+""")
+
 LOOK_UP = "import socket\ntry:\n    socket.getaddrinfo('telemetry.example', 443)\nexcept OSError: pass"
 
 
@@ -81,8 +92,9 @@ def test_the_listener_hears_a_look_up(tmp_path: Path) -> None:
     assert "telemetry.example" in heard_from(LOOK_UP, tmp_path)
 
 
-def test_running_a_model_looks_up_nobody(tmp_path: Path) -> None:
-    assert heard_from(RUN_A_MODEL, tmp_path) == []
+@pytest.mark.parametrize("program", [RUN_A_MODEL, RUN_A_LITERT_MODEL], ids=["onnxruntime", "litert"])
+def test_running_a_model_looks_up_nobody(program: str, tmp_path: Path) -> None:
+    assert heard_from(program, tmp_path) == []
 
 
 def test_the_runtime_is_held_below_the_version_that_asks() -> None:
