@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -88,8 +89,15 @@ def run(
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    given_up: threading.Event | None = None,
 ) -> tuple[int, str]:
     """Run a program to its end; returns its exit status and all that it printed.
+
+    Args:
+        command: The program and its arguments.
+        folder: Where it runs.
+        environment: What it finds in its environment besides ours.
+        given_up: Once this is set it is killed.
 
     Raises:
         OSError: There is nowhere to write.
@@ -97,8 +105,15 @@ def run(
     with tempfile.TemporaryFile() as output:
         program = Bound(command, output=output, folder=folder, environment=environment)
         try:
-            status = program.wait()
+            status = program.wait() if given_up is None else _wait(program, given_up)
         finally:
             program.end()
         output.seek(0)
         return status, output.read().decode(errors="replace")
+
+
+def _wait(program: Bound, given_up: threading.Event) -> int:
+    while program.status is None:
+        if given_up.wait(0.05):
+            program.end()
+    return program.wait()

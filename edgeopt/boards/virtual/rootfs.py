@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from edgeopt.boards.virtual import lifeline, recipe, tools
@@ -33,9 +34,14 @@ def make(folder: Path, public_key: str, host_key: Path) -> Path:
         EdgeoptError: The disk is full.
     """
     root, wheels = folder / "root", folder / "wheels"
+    given_up = threading.Event()
     with ThreadPoolExecutor(2) as pool:
-        for job in (pool.submit(_debian, root), pool.submit(_download, wheels)):
-            job.result()
+        jobs = [pool.submit(_debian, root, given_up), pool.submit(_download, wheels, given_up)]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        finally:  # one has failed, or somebody has pressed Ctrl-C: the other need not go on
+            given_up.set()
     try:
         for wheel in sorted(wheels.glob("*.whl")):
             with zipfile.ZipFile(wheel) as archive:
@@ -58,7 +64,7 @@ def no_room(folder: Path, why: str) -> EdgeoptError:
     )
 
 
-def _debian(root: Path) -> None:
+def _debian(root: Path, given_up: threading.Event) -> None:
     source = f"deb [signed-by={tools.KEYRING}] {recipe.mirror()} {recipe.SUITE} main"
     command: list[str | Path] = [
         "mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64", "--quiet",
@@ -68,27 +74,33 @@ def _debian(root: Path) -> None:
     def clean() -> None:
         shutil.rmtree(root, ignore_errors=True)
 
-    _fetch("Debian's packages", command, root.parent, clean)
+    _fetch("Debian's packages", command, root.parent, clean, given_up)
 
 
-def _download(wheels: Path) -> None:
+def _download(wheels: Path, given_up: threading.Event) -> None:
     platforms = [part for name in recipe.PLATFORMS for part in ("--platform", name)]
     command: list[str | Path] = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
         "--retries", "1", "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation", "cp",
         "--python-version", recipe.PYTHON, *platforms, "--dest", wheels, "-r", recipe.GUEST / "wheels.txt",
     ]  # fmt: skip
-    _fetch("the guest's Python packages", command, wheels.parent, lambda: None)
+    _fetch("the guest's Python packages", command, wheels.parent, lambda: None, given_up)
 
 
-def _fetch(what: str, command: Sequence[str | Path], folder: Path, clean: Callable[[], None]) -> None:
+def _fetch(
+    what: str,
+    command: Sequence[str | Path],
+    folder: Path,
+    clean: Callable[[], None],
+    given_up: threading.Event,
+) -> None:
     status, said = 0, ""
     # When they are killed, both tools leave what they have fetched so far in the temporary folder.
     environment = {"TMPDIR": str(folder), "LC_ALL": "C.UTF-8"}
     for _ in range(TRIES):
         clean()
-        status, said = lifeline.run(command, folder=folder, environment=environment)
-        if status == 0:
+        status, said = lifeline.run(command, folder=folder, environment=environment, given_up=given_up)
+        if status == 0 or given_up.is_set():
             return
         if "No space left on device" in said:
             raise no_room(folder, "No space left on device")

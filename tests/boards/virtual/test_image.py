@@ -93,9 +93,7 @@ def test_no_network_is_said_in_one_line(cache: Path) -> None:
     assert left(cache) == set()
 
 
-@pytest.mark.usefixtures("no_network")
 def test_an_unknown_mirror_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("http_proxy")
     monkeypatch.setenv("EDGEOPT_DEBIAN_MIRROR", f"http://127.0.0.1:{free_port()}/debian")
     with pytest.raises(BoardError, match="cannot download Debian's packages"):
         image.ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,9 @@ def test_an_unknown_program_is_a_status_not_a_crash() -> None:
 @pytest.mark.parametrize("size", [0, 1 << 20])
 def test_output_of_any_size_is_read(size: int) -> None:
     assert run(["head", "-c", str(size), "/dev/zero"]) == (0, "\0" * size)
+
+
+def test_given_up_it_is_killed() -> None:
+    given_up = threading.Event()
+    threading.Timer(0.2, given_up.set).start()
+    assert run(["sleep", "1000"], given_up=given_up) == (-9, "")
