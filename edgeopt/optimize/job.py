@@ -15,7 +15,14 @@ from edgeopt.boards.board import Board
 from edgeopt.boards.inventory import Inventory
 from edgeopt.core import plugins
 from edgeopt.core.digest import file_digest
-from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, EdgeoptError, ModelError
+from edgeopt.core.errors import (
+    BoardError,
+    CandidateFailed,
+    ConfigError,
+    ConnectError,
+    EdgeoptError,
+    ModelError,
+)
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
@@ -226,7 +233,13 @@ def _check_energy(options: OptimizeOptions, board: Board) -> None:
 
 
 def _supported(board: Board) -> tuple[int, int]:
-    return onnxruntime.supported(board.facts.runtimes[onnxruntime.NAME])
+    version = board.facts.runtimes.get(onnxruntime.NAME)
+    if version is None:  # it answers, for it has LiteRT
+        raise ConnectError(
+            f"{board.name}: its Python cannot import onnxruntime",
+            hint=f"install it there with its Python: -m pip install '{onnxruntime.INSTALL}'",
+        )
+    return onnxruntime.supported(version)
 
 
 def _check_runtime(model: Model, max_opset: int, max_ir: int, board: Board) -> None:

@@ -1,7 +1,7 @@
 """Loads a model in a process of its own first: what makes the runtime abort must not take the study along.
 
-Run as a module it is the child: it reads one JSON request per line (`{"model", "options"}`), loads the model
-and answers `{"error": null}` or why it could not.
+Run as a module it is the child: it reads one JSON request per line (`{"model", "options", "runtime"}`), loads
+the model and answers `{"error": null}` or why it could not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edgeopt.core.errors import CandidateFailed, ModelError
+from edgeopt.core.errors import CandidateFailed, ConfigError, ModelError
 
 
 class Probe:
@@ -25,7 +25,7 @@ class Probe:
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
 
-    def check(self, model: Path, options: Mapping[str, object]) -> None:
+    def check(self, model: Path, options: Mapping[str, object], runtime: str = "onnxruntime") -> None:
         """Load a model in the child.
 
         Raises:
@@ -35,7 +35,9 @@ class Probe:
         assert child.stdin is not None  # noqa: S101 - both are pipes
         assert child.stdout is not None  # noqa: S101
         with contextlib.suppress(BrokenPipeError):  # a dead child answers with an empty line
-            child.stdin.write(json.dumps({"model": str(model), "options": dict(options)}) + "\n")
+            child.stdin.write(
+                json.dumps({"model": str(model), "options": dict(options), "runtime": runtime}) + "\n"
+            )
             child.stdin.flush()
         answer = child.stdout.readline()
         if not answer:
@@ -82,8 +84,9 @@ def _death(code: int) -> str:
 
 def serve() -> None:
     """Answer requests until stdin is closed."""
-    from edgeopt.runtimes.onnxruntime import Session
+    from edgeopt.runtimes import litert, onnxruntime
 
+    runtimes = {onnxruntime.NAME: onnxruntime.Session, litert.NAME: litert.Session}
     # Whatever the runtime prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -91,8 +94,8 @@ def serve() -> None:
         request = json.loads(line)
         error = None
         try:
-            Session(Path(request["model"]), request["options"])
-        except ModelError as refusal:
+            runtimes[request["runtime"]](Path(request["model"]), request["options"])
+        except (ConfigError, ModelError) as refusal:
             error = refusal.message
         print(json.dumps({"error": error}), file=answers, flush=True)
 

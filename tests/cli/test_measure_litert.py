@@ -10,6 +10,7 @@ import pytest
 
 from edgeopt.boards import profiles
 from edgeopt.core.measurement import Protocol
+from tests.boards.test_runner_litert import python_with
 from tests.cli.conftest import Ran
 
 FILES = Path(__file__).parent.parent / "fixtures" / "litert"
@@ -93,3 +94,14 @@ def test_optimize_still_wants_onnx(run: Callable[..., Ran]) -> None:
     ran = run("optimize", CONV, "--device", "local", "--budget", "0")
     assert ran.code == 3
     assert "is a TensorFlow Lite file, not ONNX" in ran.err
+
+
+def test_optimize_needs_onnxruntime_on_a_board_that_has_litert(
+    run: Callable[..., Ran], folder: Path, tmp_path: Path
+) -> None:
+    python = python_with(tmp_path / "only litert", {"ai_edge_litert", "numpy", "backports", "flatbuffers"})
+    board = f"local://?python={python}"
+    ran = run("optimize", save(folder, ONNX), "--device", "local", "--board", board, "--budget", 0)
+    assert ran.code == 4
+    assert "its Python cannot import onnxruntime" in ran.err
+    assert "-m pip install 'onnxruntime<1.29'" in ran.err

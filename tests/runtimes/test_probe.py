@@ -30,6 +30,15 @@ def test_a_good_model_passes_again_and_again(model: Path) -> None:
             probe.check(model, {"threads": 1})
 
 
+def test_litert_models_are_loaded_by_litert(model: Path) -> None:
+    files = Path(__file__).parent.parent / "fixtures" / "litert"
+    with Probe() as probe:
+        probe.check(files / "conv.tflite", {"threads": 1}, "litert")
+        with pytest.raises(CandidateFailed, match=r"LiteRT refuses the model: .*ONNX_DET"):
+            probe.check(files / "custom.tflite", {}, "litert")
+        probe.check(model, {"threads": 1})
+
+
 def test_a_model_that_the_runtime_refuses_fails_with_its_reason(tmp_path: Path, model: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"hello")
     with Probe() as probe:
