@@ -92,6 +92,7 @@ class PriceList:
         """`core` is a name that LLVM knows (`-mcpu`); the cache is `cache_file()` unless told otherwise."""
         self.core = core
         self.file = file or cache_file()
+        self._seen: dict[str, Price] = {}
 
     def price(self, blocks: Mapping[str, Sequence[int]], ran: Mapping[str, int]) -> Priced:
         """Price what ran; `blocks` has the instruction words of each block.
@@ -111,13 +112,15 @@ class PriceList:
 
     def of(self, blocks: Mapping[str, Sequence[int]]) -> dict[str, Price]:
         """The price of each block, from the cache where it is known."""
-        known = self._remembered(blocks)
-        new = {block: words for block, words in blocks.items() if block not in known}
+        unseen = {block: words for block, words in blocks.items() if block not in self._seen}
+        if unseen:
+            self._seen |= self._remembered(unseen)
+        new = {block: words for block, words in unseen.items() if block not in self._seen}
         if new:
             fresh = dict(zip(new, self._compute(list(new.values())), strict=True))
             self._remember(fresh)
-            known |= fresh
-        return known
+            self._seen |= fresh
+        return {block: self._seen[block] for block in blocks}
 
     def _compute(self, blocks: Sequence[Sequence[int]]) -> list[Price]:
         texts = assembly.disassemble([word for words in blocks for word in words])
