@@ -395,13 +395,16 @@ class Child:
             raise self.epitaph() from None
         self.left_s -= time.monotonic() - begun
         os.kill(self.process.pid, signal.SIGSTOP)
-        answer = json.loads(line)
+        answer = json.loads(line.split(b"\n")[0])
         if "error" in answer:
             raise Failed(answer["error"]["kind"], answer["error"]["message"])
         if self.forked and "gone" in (answer["ok"] or {}):
             self.forked = False
-            if step != "leave":
-                raise self.epitaph(os.waitstatus_to_exitcode(answer["ok"]["gone"]))
+            status = os.waitstatus_to_exitcode(answer["ok"]["gone"])
+            if step != "leave" or status:
+                failure = self.epitaph(status)
+                self.end()  # nobody knows which of the two has read the request
+                raise failure
         return answer["ok"]
 
     def fork(self, allowance_s: float) -> None:

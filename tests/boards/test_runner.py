@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import ctypes
+import importlib.util
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from edgeopt.boards.address import Address
-from edgeopt.boards.runner import RunnerBoard
+from edgeopt.boards.runner import RunnerBoard, job
 from edgeopt.core import plugins
-from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError
+from edgeopt.core.errors import BoardError, CandidateFailed, CommandError, ConfigError, ConnectError
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.resources import resource
 from edgeopt.runtimes.onnxruntime import Session
@@ -292,6 +296,85 @@ def test_a_board_that_comes_back_as_another_one_is_refused(sshd: Sshd, tmp_path:
         sshd.start()
         with pytest.raises(BoardError, match="is not the board that it was"):
             remote.measure([model], FEEDS, SCREEN)
+
+
+def test_counting_is_refused_where_nothing_is_emulated(local: RunnerBoard, tmp_path: Path) -> None:
+    model = artifact(tmp_path, chain(2))
+    with local._reachable() as dialogue, pytest.raises(CommandError, match="no arm64 board: x86_64"):
+        dialogue.ask("count", 60.0, job=job(model, "0" * 64, ["x"]))
+    (result,) = local.measure([model], FEEDS, SCREEN)
+    measured(result)
+
+
+def runner_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("runner", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_markers_are_hints_and_returns_in_memory_that_cannot_be_written() -> None:
+    runner = runner_module()
+    assert list(runner.markers()) == ["start", "again", "stop"]
+    assert runner.markers() is runner.markers()
+    (page,) = runner.PAGES
+    words = struct.unpack("<6I", page[:24])
+    assert words[1::2] == (0xD65F03C0,) * 3  # ret
+    for word in words[::2]:
+        assert word & 0xFFFFF01F == 0xD503201F  # HINT: what a core does not know of them does nothing
+        assert (word >> 5) & 0x7F >= 0x70  # not one that means something
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    ranges = [(line, *(int(part, 16) for part in line.split()[0].split("-"))) for line in maps]
+    assert [line.split()[1] for line, begin, end in ranges if begin <= address < end] == ["r-xp"]
+
+
+@pytest.fixture
+def supervisor() -> Iterator[ModuleType]:
+    """The runner as a module of this process, whose stdin stays open and silent as a supervisor's does."""
+    silent, keep = os.pipe()
+    own = os.dup(0)
+    os.dup2(silent, 0)
+    runner = runner_module()
+    yield runner
+    for child in list(runner.Child.alive):
+        child.end()
+    os.dup2(own, 0)
+    for descriptor in (silent, keep, own):
+        os.close(descriptor)
+
+
+def test_copies_of_a_process_come_and_go(supervisor: ModuleType) -> None:
+    original = supervisor.Child(supervisor.Orders(), 60.0, repeatable=True)
+    original.ask("bare", runtime="onnxruntime")
+    for _ in range(2):
+        original.fork(60.0)
+        assert original.ask("bare", runtime="onnxruntime")["onnxruntime"].startswith("1.")
+        assert len(descendants(original.process.pid)) == 1
+        original.rejoin()
+        assert not descendants(original.process.pid)
+    assert not original.errors.closed
+    original.fork(60.0)
+    original.ask("bare", runtime="onnxruntime")
+    (copy,) = descendants(original.process.pid)
+    original.end()
+    _eventually(lambda: _state(copy) in (None, "Z"))
+
+
+def test_a_copy_that_dies_is_the_models_failure(supervisor: ModuleType) -> None:
+    original = supervisor.Child(supervisor.Orders(), 60.0, repeatable=True)
+    original.ask("bare", runtime="onnxruntime")
+    original.fork(60.0)
+    original.ask("bare", runtime="onnxruntime")
+    (copy,) = descendants(original.process.pid)
+    os.kill(copy, signal.SIGSEGV)
+    with pytest.raises(supervisor.Failed, match="died of SIGSEGV") as failure:
+        original.ask("bare", runtime="onnxruntime")
+    assert failure.value.kind == "crash"
+    assert original.errors.closed
+    original.rejoin()  # does no harm
 
 
 def test_the_runner_is_python_3_9() -> None:
