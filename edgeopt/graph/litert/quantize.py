@@ -18,9 +18,10 @@ from edgeopt.graph.litert.tools import DEADLINE_S, Tools, write_samples
 QUANTIZER_VERSION = 1
 """Raise it whenever the same file and samples give another one."""
 
-SKIPPED = ("INPUT", "OUTPUT", "PADV2")
-"""Left in float32: inputs and outputs, since a program that feeds the model shall not notice; and padding
-with a constant, which litert-quantizer 0.11 cannot quantize."""
+SKIPPED = ("INPUT", "OUTPUT", "DIV", "MAXIMUM", "PADV2", "SELECT", "SELECT_V2")
+"""Left in float32: inputs and outputs, so that a program that feeds the model does not notice; divisions, as
+LiteRT does not run them where a small divisor rounds to zero; and operators that may combine a tensor with a
+constant of another rank, which litert-quantizer 0.11 cannot quantize."""
 
 
 class Samples(Protocol):

@@ -42,6 +42,15 @@ pool (float[1, 3, 8, 8] img) => (float[1, 4] y) <float[4, 3, 3, 3] w> {{
     y = Flatten(g)
 }}"""
 
+CONSTANTS = f"""{HEAD}
+constants (float[1, 6, 8] x) => (float[1, 6, 8] y) <float[8, 8] w> {{
+    low = Constant <value_float = -0.5> ()
+    m = MatMul(x, w)
+    t = Max(m, low)
+    positive = Greater(t, low)
+    y = Where(positive, t, low)
+}}"""
+
 DET = f"{HEAD} det (float[4, 4] x) => (float y) {{ y = Det(x) }}"
 
 GRU = f"""{HEAD}
@@ -133,9 +142,15 @@ def test_static_int8_keeps_the_interface_and_the_answers(
     assert other.sha256 != file.sha256  # other samples, other ranges
 
 
-@pytest.mark.parametrize(
-    "text", [networks.RESIDUAL, networks.TRANSFORMER, MAXPOOL], ids=["residual", "transformer", "pool"]
-)
+KINDS = {
+    "residual": networks.RESIDUAL,
+    "transformer": networks.TRANSFORMER,
+    "pool": MAXPOOL,
+    "constants": CONSTANTS,
+}
+
+
+@pytest.mark.parametrize("text", KINDS.values(), ids=KINDS)
 def test_kinds_of_networks_convert_and_quantize(text: str, tools: Environment, tmp_path: Path) -> None:
     model = networks.network(tmp_path, text)
     file = export(model, tools, tmp_path)
