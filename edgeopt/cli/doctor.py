@@ -40,9 +40,9 @@ def doctor(as_json: flags.Json = False) -> Answer:
     remarks = [f"{n} not found ({TOOLS[n][0]}): {TOOLS[n][1]}" for n, path in tools.items() if path is None]
     lacking = emulation.missing()
     if lacking:
-        packages = " ".join(dict.fromkeys(item.package for item in lacking))
+        needed = " ".join(dict.fromkeys(item.package for item in lacking))
         commands = ", ".join(item.command for item in lacking)
-        remarks.append(f"{commands} not found (virtual boards): sudo apt-get install {packages}")
+        remarks.append(f"{commands} not found (virtual boards): sudo apt-get install {needed}")
     document = {
         "edgeopt": __version__,
         "python": platform.python_version(),

@@ -70,6 +70,8 @@ def test_doctor_names_what_virtual_boards_lack(run: Callable[..., Ran], no_tools
     remark = next(line for line in ran.document["remarks"] if "virtual boards" in line)
     assert "qemu-system-aarch64" in remark
     assert "apt-get install qemu-system-arm" in remark
+    assert ran.document["packages"]["onnxruntime"]
+    assert "tools are missing" in run("doctor").out
 
 
 def test_rewrites_are_listed_with_what_they_do(run: Callable[..., Ran]) -> None:
