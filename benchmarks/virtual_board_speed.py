@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -43,6 +44,13 @@ def timed(what: str) -> Iterator[None]:
     print(f"{what:<24} {took_s:6.1f} s   (at most {TARGETS[what]:g} s){verdict}", flush=True)
 
 
+def greeting(board: Running) -> None:
+    """Wait for the first words of its SSH server."""
+    with socket.create_connection(("127.0.0.1", board.port), 60) as client:
+        if client.recv(4) != b"SSH-":
+            raise SystemExit("no SSH server answers")
+
+
 def resident_bytes(board: Running) -> int:
     status = Path(f"/proc/{board.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) << 10
@@ -59,9 +67,11 @@ def main(device: str) -> None:
                 shutil.rmtree(saved)
             with timed("up, booted"):
                 booted = machine.up(profile)
+                greeting(booted)
             machine.down(booted)
             with timed("up, from a saved state"):
                 board = machine.up(profile)
+                greeting(board)
             if number < ROUNDS - 1:
                 machine.down(board)
         print(f"{'memory of the host':<24} {resident_bytes(board) / 1e6:6.0f} MB once up")

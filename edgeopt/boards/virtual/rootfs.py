@@ -19,7 +19,11 @@ from edgeopt.core.errors import BoardError, EdgeoptError
 TRIES = 2
 """A mirror in the middle of an update fails once."""
 
-SUPERFLUOUS = ("boot", "lib/modules", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
+SUPERFLUOUS = (
+    "boot", "lib/modules", "lib/udev", "usr/lib/linux-image-*", "usr/lib/*/perl", "usr/share/perl",
+    "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info",
+)  # fmt: skip
+"""Of the packages' files, what nothing in the guest uses: a smaller image is read sooner."""
 
 
 def make(folder: Path, public_key: str, host_key: Path) -> Path:
@@ -48,8 +52,9 @@ def make(folder: Path, public_key: str, host_key: Path) -> Path:
                 archive.extractall(root / recipe.PACKAGES.lstrip("/"))
         shutil.rmtree(wheels)
         _first(root, folder)
-        for name in SUPERFLUOUS:
-            shutil.rmtree(root / name, ignore_errors=True)
+        for pattern in SUPERFLUOUS:
+            for folder_of_no_use in root.glob(pattern):
+                shutil.rmtree(folder_of_no_use)
         _configure(root, public_key, host_key)
     except OSError as error:
         raise no_room(folder, str(error.strerror)) from error
