@@ -40,6 +40,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 VERSION = 1
+IMPORT_S = 120.0
+"""What a template may take to import a runtime: no model is at fault."""
+
 OBJECTS_LIMIT_BYTES = 2 << 30
 FILES = (
     "/proc/cpuinfo",
@@ -624,7 +627,7 @@ class Runner:
         takes longer than counting. It is made once."""
         known = self.templates.get(runtime)
         if known is None or known.errors.closed:
-            known = Child(self.orders, self.deadline_s, repeatable=True)
+            known = Child(self.orders, max(self.deadline_s, IMPORT_S), repeatable=True)
             self.runtimes[runtime] = known.ask("bare", runtime=runtime)
             if len(list(Path(f"/proc/{known.process.pid}/task").iterdir())) > 1:
                 raise Failed(

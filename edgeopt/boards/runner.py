@@ -134,6 +134,9 @@ class RunnerBoard:
             return int(dialogue.ask("clean", REQUEST_DEADLINE_S, limit_bytes=limit_bytes)["removed"])
 
     def close(self) -> None:
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._dialogue:
             self._dialogue.close()
         if self._transport:
@@ -161,7 +164,7 @@ class RunnerBoard:
                 raise self._lacks(onnxruntime.NAME)
             self._dialogue.ask("clean", REQUEST_DEADLINE_S)
         except BaseException:
-            self.close()
+            self._disconnect()
             raise
         return hello
 
@@ -171,7 +174,7 @@ class RunnerBoard:
         if self._dialogue is None:
             now = self._facts(self._connect())
             if now.epoch != self.facts.epoch:
-                self.close()
+                self._disconnect()
                 raise BoardError(
                     f"{self.name} is not the board that it was: its kernel, runtime or hardware has changed",
                     hint="repeat the command: its references are measured again",
@@ -183,7 +186,7 @@ class RunnerBoard:
         except CandidateFailed:
             raise
         except BaseException:  # also Ctrl-C: an answer may still be on its way, and belongs to nobody
-            self.close()
+            self._disconnect()
             raise
 
     def _store(self, artifacts: Sequence[tuple[Path, str]], feeds: Path) -> str:

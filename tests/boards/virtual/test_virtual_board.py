@@ -195,7 +195,7 @@ def test_a_model_that_passes_its_deadline_fails_and_the_board_goes_on(
 ) -> None:
     endless = artifact(tmp_path, squares(512, 200))
     (result,) = board.measure(
-        [endless], {"x": np.eye(512, dtype=np.float32)}, replace(SCREEN, min_runs=1000, deadline_s=10.0)
+        [endless], {"x": np.eye(512, dtype=np.float32)}, replace(SCREEN, min_runs=1000, deadline_s=5.0)
     )
     assert isinstance(result, CandidateFailed)
     assert result.message == "took too long on the board and was killed"
@@ -205,13 +205,13 @@ def test_a_model_that_passes_its_deadline_fails_and_the_board_goes_on(
 def test_a_model_that_crashes_in_mid_count_fails_and_leaves_no_count(
     board: VirtualBoard, virtual_board: Running, tmp_path: Path
 ) -> None:
-    model, good = artifact(tmp_path, squares(512, 3)), artifact(tmp_path, chain(2))
+    model, good = artifact(tmp_path, squares(256, 12)), artifact(tmp_path, chain(2))
     before = counted_instructions(board, good)
     board.forget()
     with contextlib.closing(ssh.connect(Address.parse(virtual_board.root_url))) as root:
         crash = "pkill -SEGV -n -f -- '--chil[d]'"  # the copy, not what it is a copy of
         with in_mid_count(virtual_board.counts, lambda: root.run(crash)):
-            (result,) = board.measure([model], {"x": np.eye(512, dtype=np.float32)}, SCREEN)
+            (result,) = board.measure([model], {"x": np.eye(256, dtype=np.float32)}, SCREEN)
     assert isinstance(result, CandidateFailed)
     assert result.message == "crashed on the board: died of SIGSEGV"
     assert list(virtual_board.counts.iterdir()) == []
@@ -223,7 +223,7 @@ def counted_instructions(board: VirtualBoard, model) -> int:
 
 
 def test_a_board_that_dies_in_mid_count_fails_nobody_and_comes_back(images: Path, tmp_path: Path) -> None:
-    model, feeds = artifact(tmp_path, squares(512, 3)), {"x": np.eye(512, dtype=np.float32)}
+    model, feeds = artifact(tmp_path, squares(256, 12)), {"x": np.eye(256, dtype=np.float32)}
     with VirtualBoard.open(profiles.load("rpi4")) as board:
         running = board._machine
         assert isinstance(running, Running)
