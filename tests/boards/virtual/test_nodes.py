@@ -18,7 +18,7 @@ def node(name: str, begin_us: float, duration_us: float) -> Event:
 
 
 A, B = node("a", 20, 30), node("b", 60, 50)
-BEFORE, AFTER = [5.0, 0.1, 0.5, 0.3], [0.4, 0.6, 0.1, 0.2, 2.0]
+BEFORE, AFTER = [5.0, 0.1, 0.5, 0.3], [0.4, 0.6, 0.1, 0.2, 0.3, 2.0]
 
 
 def segments(*between: float) -> list[float]:
