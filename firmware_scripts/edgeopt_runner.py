@@ -130,17 +130,10 @@ def load(
     state: dict[str, Any], job: dict[str, Any], started_ns: int, profile: str | None = None
 ) -> dict[str, Any]:
     """Load a model and run it once."""
-    import numpy
-
     import_module(MODULES[job["runtime"]])
+    load_ms = open_session(state, job, profile)
     begun_ns = time.perf_counter_ns()
-    session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
-    load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
-    state.update(kind="run", session=session, names=job["names"])
-    with numpy.load(job["feeds"], allow_pickle=False) as arrays:
-        state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
-    begun_ns = time.perf_counter_ns()
-    session.run(None, state["feeds"])
+    state["session"].run(None, state["feeds"])
     done_ns = time.perf_counter_ns()  # one clock for all processes: `started_ns` is the supervisor's
     state["last_ms"] = (done_ns - begun_ns) / 1e6
     return {
@@ -148,6 +141,19 @@ def load(
         "first_inference_ms": (done_ns - begun_ns) / 1e6,
         "cold_start_ms": (done_ns - started_ns) / 1e6,
     }
+
+
+def open_session(state: dict[str, Any], job: dict[str, Any], profile: str | None) -> float:
+    """Load a model and the inputs that it will be run with; returns what the model took, in ms."""
+    import numpy
+
+    begun_ns = time.perf_counter_ns()
+    session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
+    load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
+    state.update(kind="run", session=session, names=job["names"])
+    with numpy.load(job["feeds"], allow_pickle=False) as arrays:
+        state["feeds"] = {name: arrays[f"0_{index}"] for index, name in enumerate(job["names"])}
+    return load_ms
 
 
 def onnxruntime_session(model: str, options: dict[str, Any], profile: str | None) -> Any:
@@ -267,8 +273,12 @@ def markers() -> dict[str, Callable[[], None]]:
 PAGES: list[mmap.mmap] = []
 
 
-def count(state: dict[str, Any], job: dict[str, Any], cache_runs: int, profile: str | None) -> dict[str, Any]:
+def count(
+    state: dict[str, Any], job: dict[str, Any], cache_runs: int | None, profile: str | None
+) -> dict[str, Any]:
     """Load a model, and run it once between the markers, after `cache_runs` that only fill the caches.
+
+    Of a new session the first run is not counted, for it allocates memory; `cache_runs` of None counts it.
 
     All in one step: nothing that takes a different time each time is put into words, and thereby into memory,
     before the end.
@@ -277,11 +287,13 @@ def count(state: dict[str, Any], job: dict[str, Any], cache_runs: int, profile: 
     in that inference, in the order in which it ended; else empty.
     """
     marker = markers()
-    load(state, job, 0, profile)
+    open_session(state, job, profile)
     run, feeds = state["session"].run, state["feeds"]
     start, again, stop = marker["start"], marker["again"], marker["stop"]
+    if cache_runs is not None:
+        run(None, feeds)
     start()
-    for _ in range(cache_runs):
+    for _ in range(cache_runs or 0):
         run(None, feeds)
     again()
     run(None, feeds)
@@ -576,7 +588,9 @@ class Runner:
         with tempfile.TemporaryDirectory() as folder:
             return self.alone("node_times", job, profile=f"{folder}/trace", runs=runs)
 
-    def on_count(self, job: dict[str, Any], cache_runs: int = 0, profile: bool = False) -> dict[str, Any]:
+    def on_count(
+        self, job: dict[str, Any], cache_runs: int | None = 0, profile: bool = False
+    ) -> dict[str, Any]:
         """One inference of a fresh process between the markers, for an emulator to count; see `count`.
 
         On a real arm64 board the markers do nothing, and nobody counts; elsewhere it is refused.
