@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.address import Address
-from edgeopt.boards.board import BoardFacts, Feeds
+from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.facts import facts
 from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
 from edgeopt.boards.transports import Transport
@@ -39,6 +39,7 @@ SLOWDOWN = 40.0
 EMULATED_RUNS = 3
 """To load a model, warm up and count it."""
 
+LONG_MS = 20.0
 KEPT_COUNTS = 64
 READ_AGAIN = 50
 """No two looks at the clock are fewer instructions apart, but for the kernel's loop that repeats one."""
@@ -251,7 +252,7 @@ class VirtualBoard(RunnerBoard):
                 left.unlink(missing_ok=True)
             answer = dialogue.ask(
                 "count", deadline_s, job=job(single, sha256, names),
-                cache_runs=self._cache_runs(artifact, profile), profile=profile,
+                cache_runs=self._cache_runs(single, feeds, profile), profile=profile,
             )  # fmt: skip
             counts = self._own_counts(answer["starts"])
         return Counted(
@@ -276,16 +277,18 @@ class VirtualBoard(RunnerBoard):
     def _written(self) -> list[Path]:
         return [path for path in self._machine.counts.glob("c.*") if path.suffix[1:].isdigit()]
 
-    def _cache_runs(self, artifact: Artifact, profile: bool) -> int | None:
+    def _cache_runs(self, single: Artifact, feeds: Feeds, profile: bool) -> int | None:
         """Runs that fill the caches first; None: not even a first run that only allocates memory.
 
-        A model much larger than the caches finds nothing of its last run there, and what it allocates is
-        little beside what it computes (MobileNetV2: 0.5 % of the time), for a third of the cost.
+        A model much larger than the caches finds nothing of its last run there. Where arithmetic alone takes
+        long, what a first run allocates is little beside it (MobileNetV2: 0.5 % of the time), and to do
+        without it saves a third of the cost.
         """
         largest = max(cache.size_bytes for cache in self._pricing.caches)
-        if artifact.size_bytes <= 2 * largest:
+        if single.size_bytes <= 2 * largest:
             return 1
-        return 0 if profile else None
+        arithmetic_ms = self._ceiling_ms(single, shapes_of(feeds))
+        return None if arithmetic_ms and arithmetic_ms >= LONG_MS and not profile else 0
 
     def _open(self) -> Transport:
         if not self._machine.alive:

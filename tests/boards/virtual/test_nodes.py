@@ -35,6 +35,11 @@ def test_one_look_more_at_the_end_changes_nothing() -> None:
     assert times == {"a": 7.0, "b": 3.0}
 
 
+def test_one_look_more_before_the_first_node_is_told_from_one_at_the_end() -> None:
+    times = node_times([A, B, *OUTER], [0.1, *segments(7.0, 1.0, 3.0)], whole_ms=10.0)
+    assert times == {"a": 7.0, "b": 3.0}
+
+
 def test_what_the_profiler_adds_is_taken_off_evenly() -> None:
     times = node_times([A, B, *OUTER], segments(7.0, 1.0, 3.0), whole_ms=8.0)
     assert times == {"a": 6.0, "b": 2.0}
