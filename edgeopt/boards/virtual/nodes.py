@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgeopt.core.errors import MeasurementInvalid
 
 AROUND = ((3, 5), (3, 6), (4, 5))
-"""Reads before the first node begins (of the run, its bookkeeping, the executor) and after the last one ended.
+"""Reads before the first node begins (of the run, its bookkeeping, the executor) and after the last ended.
 
 There is one more at times, before or after. Source: counted with onnxruntime 1.28 on aarch64; `node_times`
 refuses where it does not hold.
