@@ -1,4 +1,4 @@
-"""Count the published networks on virtual boards, once: what `emulation_accuracy.py` judges.
+"""Count networks on virtual boards, once: for `emulation_accuracy.py` and `emulated_latency.py`.
 
 Counts are kept in the cache by all that they depend on, so that a second run starts no emulator.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import deployed_networks
 import numpy as np
 import onnx
 import published_networks
@@ -33,7 +34,11 @@ CALIBRATION_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Wanted:
-    """One network to be counted on one kind of board, in `fp32` or `int8`, by `litert` or `onnxruntime`."""
+    """One network to be counted on one kind of board, by `litert` or `onnxruntime`.
+
+    Attributes:
+        dtype: `fp32` or `int8` of a published network, or one of `deployed_networks.RECIPES`.
+    """
 
     device: str
     model: str
@@ -98,6 +103,8 @@ def _litert(model: str, dtype: str) -> tuple[Artifact, dict[str, np.ndarray]]:
 
 def _onnx(model: str, dtype: str) -> tuple[Artifact, dict[str, np.ndarray]]:
     """The network for ONNX Runtime, and an input for it."""
+    if dtype in deployed_networks.RECIPES:
+        return deployed_networks.made(model, dtype)
     path = _float(model)
     if dtype == "int8":
         target = path.with_name(f"{model}-int8.onnx")

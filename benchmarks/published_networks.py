@@ -20,11 +20,11 @@ CLASSES = 1000
 class Network:
     """A network in the making: `value` is the current activation, `(1, channels, side, side)`."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self.random = np.random.default_rng(seed)
+    def __init__(self, seed: int = 0, size: int = SIZE) -> None:
+        self.random, self.size = np.random.default_rng(seed), size
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
-        self.value, self.channels, self.side = "x", 3, SIZE
+        self.value, self.channels, self.side = "x", 3, size
 
     def node(self, op: str, *inputs: str, **attributes: object) -> str:
         output = f"v{len(self.nodes)}"
@@ -120,8 +120,8 @@ class Network:
         graph = helper.make_graph(
             self.nodes,
             name,
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, SIZE, SIZE])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, CLASSES])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, self.size, self.size])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, self.channels])],
             self.weights,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -93,7 +93,7 @@ def test_int8_gains_more_where_there_is_a_dot_product() -> None:
         int8 = cost("int8", flops=10_000_000_000, size=1)
         return there.latency([work], 1).value / there.latency([int8], 1).value
 
-    assert gain("rpi5") > 2 > gain("rpi4") > 1
+    assert gain("rpi5") > 1.2 * gain("rpi4") > 1.2
 
 
 def test_float16_gains_only_where_the_core_computes_with_it() -> None:
@@ -107,7 +107,7 @@ def test_float16_gains_only_where_the_core_computes_with_it() -> None:
 def test_a_boundary_between_precisions_costs_its_traffic() -> None:
     there = Roofline.of(profiles.load("rpi4"))
     boundary = NodeCost("q", "QuantizeLinear", 1_000_000, 4_000_000, 1_000_000, "float32")
-    assert there.latency([boundary], 4).value > 1.0  # ms for 5 MB on a Pi 4, more than many a layer
+    assert there.latency([boundary], 4).value > 0.5  # ms for 5 MB on a Pi 4, more than many a layer
 
 
 def test_what_fits_into_the_cache_is_cheaper() -> None:
