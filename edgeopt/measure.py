@@ -25,7 +25,7 @@ from edgeopt.core.trial import Trial
 from edgeopt.options import DataOptions, MeasureOptions
 from edgeopt.report.context import described
 from edgeopt.report.document import trial_document
-from edgeopt.report.ratio import modelled_ratio, paired_ratio
+from edgeopt.report.ratio import Z_95, modelled_ratio, paired_ratio
 from edgeopt.runtimes import litert
 
 if TYPE_CHECKING:
@@ -102,9 +102,7 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
     watching = observer or Observer()
     profile = profiles.load(options.board.device)
     models, feeds = _prepared(options)
-    connected = connect(
-        profile, options.board.board, Inventory.load(), workload, options.board.require, watching
-    )
+    connected = connect(profile, options.board.board, Inventory.load(), workload, "measured", watching)
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         names = _names(options.models)
         artifacts = [(n, _artifact(m, Path(folder), options)) for n, m in zip(names, models, strict=True)]
@@ -293,9 +291,10 @@ def _comparisons(
         if not isinstance(control, Measurement) or not isinstance(result, Measurement):
             continue
         found = paired_ratio(result.process_p50_ms, control.process_p50_ms, len(results) - 1)
-        is_measured = board.provenance == "measured"
+        is_measured, near = board.provenance == "measured", None
         if found is None and not is_measured:
-            found = modelled_ratio(result.p50_ms / control.p50_ms, board.pairwise_error)
+            found = modelled_ratio(result.p50_ms / control.p50_ms, board.pairwise_error, Z_95)
+            near = modelled_ratio(result.p50_ms / control.p50_ms, board.pairwise_error)
         differs = not found[1] <= 1 <= found[2] if found else None
         rows.append(
             {
@@ -304,7 +303,7 @@ def _comparisons(
                 "ratio_p50": found[0] if found else result.p50_ms / control.p50_ms,
                 "ci95": list(found[1:]) if found else None,
                 "significant": differs,
-                "tie": not is_measured and differs is False,
+                "tie": near is not None and near[1] <= 1 <= near[2],
             }
         )
     return rows

@@ -453,6 +453,7 @@ class Child:
     def end(self) -> None:
         if self in Child.alive:
             Child.alive.remove(self)
+        self.forked = False
         if not self.errors.closed:
             self.process.kill()
             self.process.communicate()
@@ -604,6 +605,10 @@ class Runner:
                 prefix = f"{folder}/trace" if profile else None
                 told = template.ask("count", job=self.located(job), cache_runs=cache_runs, profile=prefix)
             return {**told, "runtime_rss_bytes": self.runtimes[job["runtime"]].get("peak_rss_bytes")}
+        except Failed as error:
+            if error.kind == "deadline":  # its answer may still come, and would be taken for the next one's
+                template.end()
+            raise
         finally:
             template.rejoin()
             markers()["stop"]()  # it may have died in between

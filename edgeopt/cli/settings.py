@@ -66,6 +66,8 @@ def settings(flags: Mapping[tuple[str, str], Any], *, example: bool = False) -> 
 
         project = Project.read(resource(EXAMPLE) / FILE_NAME)
     merged = dict(project.values) if project else {}
+    if str(given.get(("board", "board"), "")).startswith("virtual:"):
+        merged.pop(("board", "device"), None)  # the flag names the device, too
     for key, parse in ((("model", "shape"), parse_shape), (("model", "fixed"), parse_fixed)):
         if key in given:
             given[key] = merged.get(key, {}) | dict(parse(text) for text in given[key])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -106,7 +106,7 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
         # correction by it must not hide who was fast.
         for figure in (_clocked, _corrected):
             bar = min((figure(objective, trial) for trial in rivals), default=float("inf"))
-            for trial in sorted(feasible, key=lambda one: figure(objective, one)):
+            for trial in _in_order(job, [t for t in feasible if t.kind == kind], figure):
                 if trial.kind != kind or setup(trial) in chosen or len(found) == most:
                     continue
                 # A screening carries noise: one that looks slightly worse than the bar may be better.
@@ -120,6 +120,22 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
     references = contest("reference", recipes, MOST_REFERENCES - 1)
     standing = [trial for trial in feasible if trial.kind != "candidate"]
     return original, references, contest("candidate", standing, MOST_FINALISTS - 1)
+
+
+def _in_order(job: Job, trials: Sequence[Trial], figure: Callable[[Objective, Trial], float]) -> list[Trial]:
+    """Best first; of those that a model cannot tell from the best, who changes least comes first."""
+    objective, error = job.options.objective, job.board.pairwise_error
+    best = min((figure(objective, trial) for trial in trials), default=float("inf"))
+    tied = best * (1 + error if objective.is_modelled else 1.0)
+    default = job.space.default()
+
+    def key(trial: Trial) -> tuple[bool, float, int]:
+        value = figure(objective, trial)
+        if error and value <= tied:
+            return False, len(trial.candidate.changes(default)), trial.number
+        return bool(error), value, trial.number
+
+    return sorted(trials, key=key)
 
 
 def _corrected(objective: Objective, trial: Trial) -> float:

@@ -21,6 +21,7 @@ from edgeopt.optimize.verdict import ratio
 from edgeopt.report.context import FILE_NAME, WINNER, Evidence, ReportContext, read_evidence
 from edgeopt.report.document import trial_document
 from edgeopt.report.html import write_report
+from edgeopt.report.ratio import Z_95, modelled_ratio
 
 SPLIT = "split"
 """Entry of `best.json` with the samples of each part: too long for the answer itself."""
@@ -167,10 +168,13 @@ def _comparisons(job: Job, final: Final) -> list[dict[str, Any]]:
         found = ratio(final.winner, other, latency, len(others), job.board.pairwise_error)
         if not math.isfinite(found.value):
             continue
+        low, high, tie = found.low, found.high, False
+        if job.board.provenance != "measured":  # one standard deviation tells ties, the interval is of 95 %
+            tie = low <= 1.0 <= high
+            _, low, high = modelled_ratio(found.value, job.board.pairwise_error, Z_95)
         rows.append({
             "a": final.winner.trial.name, "b": other.trial.name, "ratio_p50": found.value,
-            "ci95": [found.low, found.high], "significant": (differs := found.high < 1 or found.low > 1),
-            "tie": job.board.provenance != "measured" and not differs,
+            "ci95": [low, high], "significant": high < 1 or low > 1, "tie": tie,
         })  # fmt: skip
     return rows
 

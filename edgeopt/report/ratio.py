@@ -32,11 +32,17 @@ def paired_ratio(
     return math.exp(centre), math.exp(centre - reach), math.exp(centre + reach)
 
 
-def modelled_ratio(value: float, pairwise_error: float) -> tuple[float, float, float]:
+Z_95 = 1.96
+
+
+def modelled_ratio(value: float, pairwise_error: float, z: float = 1.0) -> tuple[float, float, float]:
     """A ratio that a model said, with the interval of the model's error.
 
     Args:
-        pairwise_error: How far the ratio of two variants of one model may be off, relative. The interval is
-            the same whichever of the two is divided by the other: if a is better than b, b is worse than a.
+        pairwise_error: How far the ratio of two variants of one model is off, relative, as one standard
+            deviation: two that are closer are a tie. The interval is the same whichever of the two is divided
+            by the other: if a is better than b, b is worse than a.
+        z: Standard deviations on either side: 1 tells ties, `Z_95` gives the 95 % interval.
     """
-    return value, value / (1 + pairwise_error), value * (1 + pairwise_error)
+    reach = (1 + pairwise_error) ** z
+    return value, value / reach, value * reach

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,13 @@ def trial(number: int, kind: Kind, p50_ms: float, drift: float = 1.0) -> Trial:
     return Trial(number, Candidate.of("m", {"x": name}), "COMPLETE", kind, name, artifact, measurement)
 
 
-def job(*trials: Trial) -> Any:
+def job(*trials: Trial, pairwise_error: float = 0.0) -> Any:
     return SimpleNamespace(
         store=SimpleNamespace(trials=list(trials)),
         options=SimpleNamespace(objective=Objective()),
         screening_slack=1.05,
+        board=SimpleNamespace(pairwise_error=pairwise_error),
+        space=SimpleNamespace(default=lambda: Candidate.of("m", {"x": "t0"})),
     )
 
 
@@ -53,3 +56,11 @@ def test_at_most_three_of_each_and_none_that_is_clearly_slower() -> None:
     )
     assert len(references) == len(finalists) == 3
     assert all(t.number < 20 for t in finalists)
+
+
+def test_of_those_that_a_model_cannot_tell_apart_who_changes_least_takes_part() -> None:
+    many = [trial(n, "candidate", 0.50 + n / 1000) for n in range(1, 7)]
+    busy = {"x": "b", "y": "b", "z": "b"}
+    fast = [replace(one, candidate=Candidate.of("m", busy)) for one in many[:-1]]
+    _, _, finalists = select(job(trial(0, "baseline", 1.0), *fast, many[-1], pairwise_error=0.1))
+    assert finalists[0].number == 6

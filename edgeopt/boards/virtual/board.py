@@ -17,7 +17,7 @@ from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.facts import facts
 from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
 from edgeopt.boards.transports import Transport
-from edgeopt.boards.virtual import counting
+from edgeopt.boards.virtual import counting, version
 from edgeopt.boards.virtual.counting import Counts, Segment
 from edgeopt.boards.virtual.nodes import Event, node_times
 from edgeopt.core import plugins
@@ -48,7 +48,6 @@ NOT_EXECUTED = ("threads", "allow_spinning")
 """Session options that the guest does not run, for it has one core: they are priced."""
 
 TRIES = 3
-CONFIG_SECTIONS = ("cpu", "cache", "memory", "power", "emulation")
 
 
 class Machine(Protocol):
@@ -141,6 +140,11 @@ class VirtualBoard(RunnerBoard):
         pricing = pricing or CycleModel.of(profile)
         for running in machine.running():
             if running.device == profile.name:
+                if running.made_with != version.machine(profile):
+                    raise BoardError(
+                        f"{running.name} is up since before its profile or edgeopt changed",
+                        hint=f"edgeopt boards down {running.name}; then repeat the command",
+                    )
                 return cls(running, profile, pricing, ceiling_ms)
 
         own = [machine.up(profile, keep=False, observer=observer)]
@@ -243,6 +247,8 @@ class VirtualBoard(RunnerBoard):
 
     def _count(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool) -> Counted:
         self._require(artifact.runtime)
+        if not self._machine.alive:
+            self._disconnect()  # the next connection is to another, or says that there is none
         single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
         with self._reachable() as dialogue, TemporaryDirectory() as folder, self._machine.lock():
             path = Path(folder, "feeds.npz")
@@ -305,13 +311,11 @@ class VirtualBoard(RunnerBoard):
     def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
         """As the runner says, but with the device's cores; its figures change with the profile, too."""
         found = facts(hello)
-        known = {section: self._profile.facts.get(section, {}) for section in CONFIG_SECTIONS}
-        values = {section: {n: f.value for n, f in body.items()} for section, body in known.items()}
         return replace(
             found,
             cores=self._pricing.cores,
             core_parts=found.core_parts[:1] * self._pricing.cores,
-            kernel=f"{found.kernel} emulated {value_digest(values)[:8]}",
+            kernel=f"{found.kernel} emulated {version.emulation(self._profile)}",
         )
 
 

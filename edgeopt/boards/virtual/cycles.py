@@ -159,7 +159,8 @@ class CycleModel:
                 # A prefetcher brings what it sees coming; the rest is waited for.
                 alone_ns += (here.misses - here.streamed) * self.dram_latency_ns
                 continue
-            found = here.misses - traffic.caches[level + 1].misses
+            # Lines that the next level wrote back count as its misses, too.
+            found = max(0, here.misses - traffic.caches[level + 1].misses)
             streamed = found * here.streamed / here.misses if here.misses else 0.0
             alone_ns += (found - streamed) * cache.next_latency_ns
             if cache.next_is_shared:

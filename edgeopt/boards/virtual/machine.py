@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ LEAST_RAM_BYTES = 256 << 20
 USUAL_RAM_BYTES = 1 << 30
 """A board with more has as much of it as models need: what a model does not touch changes no figure."""
 ATTEMPTS = 3
+DYING_S = 10.0
 
 _ours: dict[Path, Start] = {}
 
@@ -93,6 +95,7 @@ def down(board: Running) -> None:
 def _started(
     profile: DeviceProfile, machine: Machine, kept_as: str | None, port: int | None, observer: Observer
 ) -> Running:
+    from edgeopt.boards.virtual import version
     from edgeopt.boards.virtual.cycles import cache_arguments
     from edgeopt.boards.virtual.plugin import plugin
 
@@ -103,7 +106,7 @@ def _started(
         start = Start(image, machine, folder, alive, observer)
         try:
             reached = start.run(counter, caches, port)
-            board = start.board(profile.name, reached, kept=kept_as is not None)
+            board = start.board(profile.name, version.machine(profile), reached, kept=kept_as is not None)
             if kept_as is None:
                 _ours[folder] = start
             else:
@@ -164,11 +167,24 @@ def _new_folder(name: str) -> tuple[Path, int]:
     """An empty folder and the descriptor of its lock, which says that it is in use."""
     with _sweeping():
         folder = boards_folder() / name
-        if folder.exists():  # of a board that has just died, whose emulator is about to be gone
-            os.close(locks.take(folder / ALIVE))
+        if folder.exists():
+            _require_ended(folder)
             shutil.rmtree(folder)
         folder.mkdir(mode=0o700)
         return folder, locks.take(folder / ALIVE)
+
+
+def _require_ended(folder: Path) -> None:
+    """Wait a moment for an emulator that has just died; whoever else holds the folder keeps it."""
+    end = time.monotonic() + DYING_S
+    while not locks.is_free(folder / ALIVE):
+        if time.monotonic() > end:
+            raise BoardError(
+                f"{folder} belongs to a board that is up and that this edgeopt does not know",
+                hint="another version or another machine has started it: end its qemu-system-aarch64, or "
+                "choose another EDGEOPT_HOME",
+            )
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

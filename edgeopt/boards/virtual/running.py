@@ -7,13 +7,13 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import quote
 
 from edgeopt.boards.virtual import locks, qemu, recipe
 from edgeopt.boards.virtual.qmp import Qmp
-from edgeopt.core.errors import BoardError
+from edgeopt.core.errors import ConnectError
 from edgeopt.core.files import write_atomically
 
 RECORD, ALIVE, SSH_CONFIG = "board.json", "alive.lock", "ssh_config"
@@ -30,6 +30,7 @@ class Running:
         started_ticks: When that process began, in clock ticks since boot: a number may be used again.
         port: Of 127.0.0.1, forwarded to its SSH server.
         kept: Whether it outlives the process that started it (`boards up`).
+        made_with: Version of the image, the plugin and the simulated caches (`version.machine`).
         folder: Its console log, sockets, SSH configuration and counts.
     """
 
@@ -40,6 +41,7 @@ class Running:
     port: int
     ram_bytes: int
     kept: bool
+    made_with: str
     folder: Path
 
     @property
@@ -71,7 +73,7 @@ class Running:
         """One counting user at a time.
 
         Raises:
-            BoardError: The board has ended.
+            ConnectError: The board has ended.
         """
         self.require_alive()
         with locks.locked(self.folder / "counting.lock"):
@@ -81,7 +83,7 @@ class Running:
         """Its emulator's control socket.
 
         Raises:
-            BoardError: The board has ended.
+            ConnectError: The board has ended.
         """
         self.require_alive()
         return Qmp(self.folder / qemu.CONTROL)
@@ -90,10 +92,10 @@ class Running:
         """Check that its emulator still runs.
 
         Raises:
-            BoardError: It does not.
+            ConnectError: It does not.
         """
         if not self.alive:
-            raise BoardError(
+            raise ConnectError(
                 f"{self.name} is gone: its emulator has ended or was killed",
                 hint=f"start it again: edgeopt boards up {self.device}"
                 if self.kept
@@ -120,8 +122,9 @@ class Running:
         """The board of a folder; None if it has not got so far."""
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            return cls(**record, folder=folder)
-        except (OSError, ValueError, TypeError):
+            known = {one.name: record[one.name] for one in fields(cls) if one.name != "folder"}
+            return cls(**known, folder=folder)
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def _url(self, user: str) -> str:
@@ -129,15 +132,21 @@ class Running:
 
 
 def write_ssh_config(folder: Path, image: Path, port: int) -> None:
-    """How to reach a board: the key to offer, and the one host key to accept."""
+    """How to reach a board: the key to offer, and the one host key to accept.
+
+    Both are copied, for a board outlives an image that is found damaged and made again.
+    """
+    for name in ("key", "known_hosts"):
+        write_atomically(folder / name, (image / name).read_bytes())
+        (folder / name).chmod(0o600)
     lines = {
         "HostName": "127.0.0.1",
         "Port": port,
         "User": recipe.USER,
-        "IdentityFile": f'"{image / "key"}"',
+        "IdentityFile": f'"{folder / "key"}"',
         "IdentitiesOnly": "yes",
         "HostKeyAlias": recipe.HOST,
-        "UserKnownHostsFile": f'"{image / "known_hosts"}"',
+        "UserKnownHostsFile": f'"{folder / "known_hosts"}"',
         "StrictHostKeyChecking": "yes",
     }
     text = "".join(f"    {key} {value}\n" for key, value in lines.items())

@@ -67,12 +67,13 @@ class Start:
                     raise damage from None
                 raise self._reason() or error from None
 
-    def board(self, device: str, port: int, *, kept: bool) -> Running:
+    def board(self, device: str, made_with: str, port: int, *, kept: bool) -> Running:
         """The board, its record written."""
         pid = self._program.pid if self._program else 0
         board = Running(
             name=f"virtual:{device}", device=device, pid=pid, started_ticks=start_time(pid) or 0, port=port,
-            ram_bytes=self._machine.ram_bytes, kept=kept, folder=self._folder,
+            ram_bytes=self._machine.ram_bytes, kept=kept, made_with=made_with,
+            folder=self._folder,
         )  # fmt: skip
         board.require_alive()
         board.write()

@@ -1,0 +1,29 @@
+"""What an emulated figure depends on besides the model: another version of it is another epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeopt.boards.virtual import assembly, inorder, recipe
+from edgeopt.boards.virtual.cycles import cache_arguments
+from edgeopt.core.digest import file_digest, value_digest
+from edgeopt.core.profile import DeviceProfile
+
+COUNTING = 2
+"""Of what is counted of an inference (`VirtualBoard`, the runner's `count`): raise it with every change."""
+
+SECTIONS = ("cpu", "cache", "memory", "power", "emulation")
+
+
+def machine(profile: DeviceProfile) -> str:
+    """Of an emulator that is up: its image, its counting plugin and the caches that it simulates."""
+    plugin = file_digest(Path(__file__).with_name("counting.c"))
+    return value_digest(recipe.digest(), plugin, cache_arguments(profile))[:16]
+
+
+def emulation(profile: DeviceProfile) -> str:
+    """Of all that a figure comes from: the machine, how it counts, and what prices the counts."""
+    facts = {section: profile.facts.get(section, {}) for section in SECTIONS}
+    values = {section: {name: fact.value for name, fact in body.items()} for section, body in facts.items()}
+    pricing = (assembly.REVISION, inorder.REVISION, assembly.llvm_version(assembly.tool("llvm-mca")))
+    return value_digest(machine(profile), COUNTING, pricing, values)[:8]
