@@ -12,6 +12,9 @@ from edgeopt.boards.virtual.image import Image
 from edgeopt.boards.virtual.qemu import Machine
 from edgeopt.core.files import write_atomically
 
+PART = ".part-"
+"""Before the number of the process that writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -36,9 +39,12 @@ class Saved:
             return True
 
     def beside(self) -> Path:
-        """Where to write it before it is whole."""
+        """Where to write it before it is whole; what killed processes left there goes."""
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
-        return self.path.with_name(f"{self.path.name}.part-{os.getpid()}")
+        for left in self.path.parent.glob(f"*{PART}*"):
+            if not Path("/proc", left.name.rpartition(PART)[2]).exists():
+                left.unlink(missing_ok=True)
+        return self.path.with_name(f"{self.path.name}{PART}{os.getpid()}")
 
     def adopt(self, written: Path) -> None:
         """Take what was written as the saved state."""

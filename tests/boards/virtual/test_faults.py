@@ -17,7 +17,9 @@ from edgeopt.boards import profiles
 from edgeopt.boards.address import Address
 from edgeopt.boards.transports import ssh
 from edgeopt.boards.virtual import machine, recipe
+from edgeopt.boards.virtual.image import Image
 from edgeopt.boards.virtual.running import Running
+from edgeopt.boards.virtual.saved import Saved
 from edgeopt.core.errors import BoardError, ConnectError, EdgeoptError
 from edgeopt.core.progress import Observer
 from tests.boards.virtual.processes import is_there, kill, mentioning, python, wait_until
@@ -194,7 +196,7 @@ def test_a_damaged_disk_is_found_and_the_image_made_again(
 
 
 def test_a_damaged_saved_state_costs_one_boot(copied: Path) -> None:
-    (state,) = (path for path in (copied / "saved").iterdir() if path.suffix != ".sum")
+    state = Saved.of(Image(copied), machine.machine_of(profiles.load("rpi4"))).path
     damage(state, state.stat().st_size // 2)
     heard = Heard()
     board = machine.up(profiles.load("rpi4"), observer=heard)
