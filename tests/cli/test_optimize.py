@@ -86,6 +86,15 @@ def test_the_name_of_a_virtual_board_gives_the_device(
     assert job.options.output == folder / "edgeopt-out" / "net-rpi5"
 
 
+def test_the_name_of_a_virtual_board_beats_the_device_of_the_project_file(
+    run: Callable[..., Ran], job: FakeJob, model: Path, folder: Path
+) -> None:
+    (folder / "edgeopt.toml").write_text('[board]\ndevice = "local"\n', encoding="utf-8")
+    assert run("optimize", model, "--board", "virtual:rpi5").code == 0
+    assert job.options is not None
+    assert (job.options.board.device, job.options.board.board) == ("rpi5", "virtual:rpi5")
+
+
 def test_defaults(run: Callable[..., Ran], job: FakeJob, model: Path, folder: Path) -> None:
     assert run("optimize", model, "--device", "local").code == 0
     assert job.options is not None
