@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 
-from edgeopt.core.errors import BoardError
 from edgeopt.core.progress import Observer
 from edgeopt.optimize.clock import BudgetClock
 from edgeopt.optimize.estimate import estimate
 from edgeopt.optimize.final import run_final
 from edgeopt.optimize.job import Job, open_job
 from edgeopt.optimize.loop import run_baseline, run_references, run_search
-from edgeopt.optimize.outcome import OptimizeResult, earlier, finished, interrupted
+from edgeopt.optimize.outcome import OptimizeResult, best_so_far, earlier, finished
 from edgeopt.options import OptimizeOptions
 
 __all__ = ["OptimizeResult", "optimize"]
-
-INTERRUPTED = 130
 
 
 def optimize(options: OptimizeOptions, observer: Observer) -> OptimizeResult:
@@ -29,15 +26,7 @@ def optimize(options: OptimizeOptions, observer: Observer) -> OptimizeResult:
     """
     started = time.monotonic()
     with open_job(options, observer) as job:
-        try:
-            return _run(job, started)
-        except KeyboardInterrupt:
-            if result := interrupted(job, time.monotonic() - started, INTERRUPTED):
-                return result
-            raise
-        except BoardError:
-            interrupted(job, time.monotonic() - started, BoardError.exit_code)
-            raise
+        return best_so_far(job, started, lambda: _run(job, started))
 
 
 def _run(job: Job, started: float) -> OptimizeResult:

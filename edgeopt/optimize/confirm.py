@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeopt.core.errors import BoardError, ConfigError, StudyError
+from edgeopt.core.errors import ConfigError, StudyError
 from edgeopt.core.files import write_atomically
 from edgeopt.core.objective import Objective
 from edgeopt.core.progress import Observer
@@ -25,13 +25,12 @@ from edgeopt.optimize.estimate import estimate
 from edgeopt.optimize.final import Final, run_final, setup
 from edgeopt.optimize.job import Job, open_job
 from edgeopt.optimize.loop import run_baseline, run_given
-from edgeopt.optimize.outcome import OptimizeResult, as_now, earlier, finished, interrupted
+from edgeopt.optimize.outcome import OptimizeResult, as_now, best_so_far, earlier, finished
 from edgeopt.options import BoardOptions, Budget, ConfirmOptions
 from edgeopt.report.agreement import Pair, agreement
 from edgeopt.study.read import StoredStudy, read
 
 FILE_NAME = "confirm.json"
-INTERRUPTED = 130
 MOST = 5
 """Candidates that are measured again."""
 
@@ -76,15 +75,7 @@ def confirm(options: ConfirmOptions, observer: Observer) -> OptimizeResult:
     )
     with open_job(asked, observer) as job:
         _check_unchanged(job, study)
-        try:
-            return _run(job, chosen, started)
-        except KeyboardInterrupt:
-            if result := interrupted(job, time.monotonic() - started, INTERRUPTED):
-                return result
-            raise
-        except BoardError:
-            interrupted(job, time.monotonic() - started, BoardError.exit_code)
-            raise
+        return best_so_far(job, started, lambda: _run(job, chosen, started))
 
 
 def choose(study: StoredStudy, objective: Objective) -> Chosen:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
+from edgeopt.core.errors import BoardError
 from edgeopt.core.files import write_atomically
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
@@ -25,6 +27,8 @@ from edgeopt.report.ratio import Z_95, modelled_ratio
 
 SPLIT = "split"
 """Entry of `best.json` with the samples of each part: too long for the answer itself."""
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended."""
 UNMET = 5
 """Exit code where even the original breaks a hard constraint."""
 
@@ -101,6 +105,24 @@ def interrupted(job: Job, wall_s: float, exit_code: int) -> OptimizeResult | Non
     }
     _write(job, document, best.artifact, page.context(job, None))
     return OptimizeResult(document, exit_code)
+
+
+def best_so_far(job: Job, started: float, run: Callable[[], OptimizeResult]) -> OptimizeResult:
+    """What `run` answers; whatever breaks it off, what was found until then is written.
+
+    Raises:
+        BoardError: The board is gone, or cannot be measured.
+        KeyboardInterrupt: Before anything was measured.
+    """
+    try:
+        return run()
+    except KeyboardInterrupt:
+        if result := interrupted(job, time.monotonic() - started, INTERRUPTED):
+            return result
+        raise
+    except BoardError:
+        interrupted(job, time.monotonic() - started, BoardError.exit_code)
+        raise
 
 
 def _document(

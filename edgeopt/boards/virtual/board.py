@@ -41,6 +41,9 @@ EMULATED_RUNS = 3
 
 LONG_MS = 20.0
 KEPT_COUNTS = 64
+MOST_UNKNOWN = 0.02
+"""Share of the executed instructions without a known price, beyond which a figure would be a guess."""
+
 READ_AGAIN = 50
 """No two looks at the clock are fewer instructions apart, but for the kernel's loop that repeats one."""
 
@@ -221,8 +224,10 @@ class VirtualBoard(RunnerBoard):
     def _measurement(self, artifact: Artifact, counted: Counted, protocol: MeasuringProtocol) -> Measurement:
         estimate = self._pricing.price(counted.counts, self.threads(artifact))
         peak_bytes, runtime_bytes = counted.peak_rss_bytes, counted.runtime_rss_bytes
+        unpriced = estimate.unknown > MOST_UNKNOWN
         return Measurement(
             latency=estimate.latency,
+            validity=f"{estimate.unknown:.0%} of what it executes has no known price" if unpriced else None,
             peak_rss_bytes=peak_bytes,
             model_rss_bytes=None if runtime_bytes is None else max(0, peak_bytes - runtime_bytes),
             energy_mj=estimate.energy_mj,

@@ -1,0 +1,55 @@
+"""What a candidate of MobileNetV2's size (224 x 224, float32) costs on a virtual Raspberry Pi 4, all in.
+
+The first pays for importing the runtime and for pricing its blocks; the others find their blocks priced.
+Run on an otherwise idle machine (the goals are 15 s and 8 s):
+
+    python -m benchmarks.virtual_candidate_cost
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edgeopt.boards import profiles
+from edgeopt.boards.connect import connect
+from edgeopt.boards.inventory import Inventory
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.digest import file_digest
+from edgeopt.core.measurement import Measurement
+from edgeopt.graph.workload import workload
+from tests.graph.mobilenet import mobilenet_v2
+
+CANDIDATES = 4
+
+
+def main() -> None:
+    """Print a line for each candidate."""
+    profile, model = profiles.load("rpi4"), mobilenet_v2()
+    shape = [size.dim_value or 1 for size in model.graph.input[0].type.tensor_type.shape.dim]
+    feeds = {model.graph.input[0].name: np.random.default_rng(0).random(shape, dtype=np.float32)}
+    begun = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        connect(profile, "virtual", Inventory({}), workload).board as board,
+    ):
+        print(f"open         {time.monotonic() - begun:5.1f} s")
+        for number in range(CANDIDATES):
+            model.producer_name = f"candidate {number}"  # another file: nothing is found on the board
+            path = Path(folder, f"{number}.onnx")
+            onnx.save(model, path)
+            artifact = Artifact(
+                path.name, path, file_digest(path), path.stat().st_size, session_options={"threads": 1}
+            )
+            begun = time.monotonic()
+            (result,) = board.measure([artifact], feeds, profiles.protocols(profile, "normal")["screen"])
+            assert isinstance(result, Measurement), result
+            print(f"candidate {number}  {time.monotonic() - begun:5.1f} s   {result.latency}")
+
+
+if __name__ == "__main__":
+    main()
