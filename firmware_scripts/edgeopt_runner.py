@@ -537,8 +537,11 @@ class Runner:
         self.templates: dict[str, Child] = {}
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def on_hello(self) -> dict[str, Any]:
-        """Who the board is, and whether its runtime can be imported."""
+    def on_hello(self, counts: bool = False) -> dict[str, Any]:
+        """Who the board is, and whether its runtime can be imported.
+
+        `counts`: counts will be asked for, so the process that imports the runtime stays as their template.
+        """
         return {
             "machine": platform.machine(),
             "kernel": platform.release(),
@@ -548,7 +551,7 @@ class Runner:
             "cores": len(os.sched_getaffinity(0)),
             "files": {name: read(name) for name in FILES},
             "temperature_c": temperature_c(),
-            "runtime": self.bare("onnxruntime"),
+            "runtime": self.bare("onnxruntime", stays=counts),
             "other_runtimes": {name: installed(name) for name in ("tflite-runtime", "ai-edge-litert")},
         }
 
@@ -632,11 +635,17 @@ class Runner:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         return {"removed": removed}
 
-    def bare(self, runtime: str) -> dict[str, Any]:
-        """What a runtime takes without a model, or why it cannot be imported; found out once."""
+    def bare(self, runtime: str, stays: bool = False) -> dict[str, Any]:
+        """What a runtime takes without a model, or why it cannot be imported; found out once.
+
+        `stays`: in the template of later counts, which is kept, instead of in a process of its own.
+        """
         if runtime not in self.runtimes:
             try:
-                self.runtimes[runtime] = self.alone("bare", runtime=runtime)
+                if stays:
+                    self.template(runtime)
+                else:
+                    self.runtimes[runtime] = self.alone("bare", runtime=runtime)
             except Failed as error:
                 self.runtimes[runtime] = {"error": str(error)}
         return self.runtimes[runtime]

@@ -43,6 +43,8 @@ class RunnerBoard:
 
     provenance: Provenance = "measured"
     pairwise_error: float = 0.0
+    counts: bool = False
+    """Whether its runner is asked to count inferences instead of timing them."""
     facts: BoardFacts
     is_this_machine: bool
 
@@ -158,7 +160,7 @@ class RunnerBoard:
         try:
             self._transport = self._open_transport()
             self._dialogue = Dialogue(self._transport.start_runner(), self.name)
-            hello: dict[str, Any] = self._dialogue.ask("hello", HELLO_DEADLINE_S)
+            hello: dict[str, Any] = self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts)
             self._python, self._reason = hello["executable"], hello["runtime"].get("error")
             if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
                 raise self._lacks(onnxruntime.NAME)

@@ -102,6 +102,7 @@ class VirtualBoard(RunnerBoard):
     """
 
     provenance: Provenance = "emulated"
+    counts = True
 
     def __init__(
         self,
