@@ -45,15 +45,19 @@ def read(path: Path) -> Iterator[list[NDArray[np.generic]]]:
 
 
 def chunks(samples: Iterable[Feeds]) -> Iterator[list[Feeds]]:
-    """Groups of samples that fit in memory and through a link in reasonable time."""
+    """Groups of at most 16 MiB and 128 samples: they fit a board's memory, and its link in reasonable time.
+
+    A larger sample is a group of its own.
+    """
     group: list[Feeds] = []
     size_bytes = 0
     for sample in samples:
-        group.append(sample)
-        size_bytes += sum(array.nbytes for array in sample.values())
-        if size_bytes >= CHUNK_BYTES or len(group) == CHUNK_SAMPLES:
+        more_bytes = sum(array.nbytes for array in sample.values())
+        if group and (size_bytes + more_bytes > CHUNK_BYTES or len(group) == CHUNK_SAMPLES):
             yield group
             group, size_bytes = [], 0
+        group.append(sample)
+        size_bytes += more_bytes
     if group:
         yield group
 

@@ -24,6 +24,9 @@ class Accuracy:
         n: Samples.
         basis: `labels`, `agreement` with the original's outputs, or `none`.
         part: `search` or `confirm`.
+        disagreement: Between the board's outputs and this machine's: mean absolute difference of a sample's
+            score, which of a 0/1 score is the share of samples judged differently; of a metric of all
+            samples the difference of the two scores. None where not both were run.
     """
 
     score: float | None
@@ -32,6 +35,7 @@ class Accuracy:
     n: int
     basis: Literal["labels", "agreement", "none"]
     part: Literal["search", "confirm"]
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from edgeopt.data.fit import Array
 from edgeopt.data.metric import Metric, PerSample, Whole, evaluated
 from edgeopt.data.outputs import join
 from edgeopt.data.scoring import ROUNDING, Scorer
+from edgeopt.data.sequential import error_rates, looks
 from edgeopt.data.split import Part, Parts
 from edgeopt.data.streams import Run
 
@@ -126,6 +128,62 @@ class AccuracyGate:
             return self._bound_of_mean(self.metric, run, alpha)
         return self._bound_of_whole(self.metric, run, alpha)
 
+    def bound_elsewhere(
+        self, run_of: Callable[[Part | None], Run], here: Run, finalists: int, *, allowed: float
+    ) -> Accuracy:
+        """`bound` of what a slow machine computes, on no more samples than it takes, and how far it disagrees
+        with this one.
+
+        Of a mean over independent samples it looks at 256 of *confirm*, drawn at random, then at twice as
+        many each time, and stops where the bound is within what is allowed, or the drop surely is not; `n`
+        says how many were run. The looks share the error rate. Other metrics take all samples.
+
+        Args:
+            run_of: The runs of a part's samples there, in their order; of None, all of *confirm*.
+            here: One inference of the same artifact on this machine.
+            allowed: The drop, absolute.
+
+        Raises:
+            CandidateFailed: Its outputs hold NaN or infinity and the original's do not.
+            DataError: The metric raised.
+        """
+        metric, part = self.metric, self._scorers["confirm"].part
+        if isinstance(metric, PerSample) and part.groups is None:
+            return self._look_by_look(metric, run_of, here, ERROR_RATE / max(1, finalists), allowed)
+        there, known = self.bound(run_of(None), finalists), self.score(here, "confirm", full=True)
+        assert there.score is not None  # noqa: S101 - scored
+        assert known.score is not None  # noqa: S101
+        return replace(there, disagreement=abs(there.score - known.score))
+
+    def _look_by_look(
+        self, metric: PerSample, run_of: Callable[[Part | None], Run], here: Run, alpha: float, allowed: float
+    ) -> Accuracy:
+        scorer = self._scorers["confirm"]
+        drawn = looks(len(scorer.part), self._seed)
+        rows, there, known = np.empty(0, int), np.empty(0), np.empty(0)
+        for new, rate in zip(drawn, error_rates(len(drawn), alpha), strict=True):
+            part = Part(scorer.part.dataset, scorer.part.indices[new])
+            rows = np.append(rows, new)
+            there = np.append(there, scorer.scores_at(metric, run_of(part), new))
+            known = np.append(known, scorer.scores_at(metric, here, new))
+            accuracy = self._of_scores(metric, rows, there, rate)
+            assert accuracy.bound is not None  # noqa: S101 - a bound was asked for
+            if accuracy.bound <= allowed + ROUNDING or self._surely_over(metric, rows, there, rate, allowed):
+                break
+        return replace(accuracy, disagreement=float(np.abs(there - known).mean()))
+
+    def _surely_over(
+        self, metric: PerSample, rows: Array, scores: Array, alpha: float, allowed: float
+    ) -> bool:
+        """Whether the drop's lower bound is beyond what is allowed: no more samples would mend that."""
+        before = self._scorers["confirm"].original.scores
+        assert before is not None  # noqa: S101 - of a per-sample metric
+        differences = before[rows] - scores
+        if metric.is_binary:
+            lost, gained = int((differences > 0).sum()), int((differences < 0).sum())
+            return -tango_upper(gained, lost, len(rows), alpha) > allowed
+        return -t_upper(-differences, alpha, float(np.ptp(before))) > allowed
+
     def least_bound(self, finalists: int) -> float:
         """The bound of a candidate that loses nothing: with these data no smaller drop can be established."""
         scorer, alpha = self._scorers["confirm"], ERROR_RATE / max(1, finalists)
@@ -160,10 +218,15 @@ class AccuracyGate:
 
     def _bound_of_mean(self, metric: PerSample, run: Run, alpha: float) -> Accuracy:
         scorer = self._scorers["confirm"]
-        before, n = scorer.original.scores, len(scorer.part)
+        return self._of_scores(
+            metric, np.arange(len(scorer.part)), scorer.scores(metric, run, allowed=None), alpha
+        )
+
+    def _of_scores(self, metric: PerSample, rows: Array, scores: Array, alpha: float) -> Accuracy:
+        """What the scores of some rows of *confirm* say."""
+        before, n = self._scorers["confirm"].original.scores, len(rows)
         assert before is not None  # noqa: S101 - of a per-sample metric
-        scores = scorer.scores(metric, run, allowed=None)
-        differences = before - scores
+        differences = before[rows] - scores
         scale = max(float(np.ptp(before)), abs(float(before.mean())))
         lost, gained = int((differences > 0).sum()), int((differences < 0).sum())
         if metric.is_binary:
@@ -172,8 +235,8 @@ class AccuracyGate:
             bound = t_upper(differences, alpha, scale)
         units = self._units()
         by_groups = -np.inf
-        if len(units) < n:
-            sums, sizes = np.array([(differences[rows].sum(), len(rows)) for rows in units]).T
+        if len(units) < len(before):
+            sums, sizes = np.array([(differences[unit].sum(), len(unit)) for unit in units]).T
             by_groups = bootstrap_upper(
                 lambda chosen: float(sums[chosen].sum() / sizes[chosen].sum()),
                 len(units), alpha, self._seed, scale,

@@ -41,8 +41,12 @@ class Answers:
             np.lib.format.write_array(self._file, array, allow_pickle=False)
 
     def __iter__(self) -> Iterator[Answer]:
-        yield from self._kept
-        for start, count in self._spilled:
-            assert self._file is not None  # noqa: S101 - it exists once anything was spilled
-            self._file.seek(start)
-            yield tuple(np.lib.format.read_array(self._file, allow_pickle=False) for _ in range(count))
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Answer:
+        if index < len(self._kept):
+            return self._kept[index]
+        start, count = self._spilled[index - len(self._kept)]
+        assert self._file is not None  # noqa: S101 - it exists once anything was spilled
+        self._file.seek(start)
+        return tuple(np.lib.format.read_array(self._file, allow_pickle=False) for _ in range(count))

@@ -95,18 +95,32 @@ class Scorer:
         most = None if allowed is None else (allowed + ROUNDING) * len(self.part)
         scores: list[float] = []
         lost = 0.0
-        answers: Iterator[object] = iter(original.answers)
         for index, outputs in enumerate(self._outputs(run)):
-            self._check_finite(outputs)
-            truth = self._label(index) if metric.basis == "labels" else next(answers)
-            score = metric.of_sample(metric.keep(outputs), truth)
-            if not np.isfinite(score):
-                raise CandidateFailed(f"its outputs cannot be compared by the metric {metric.name}")
-            scores.append(score)
-            lost += float(original.scores[index]) - score
+            scores.append(self._score(metric, index, outputs))
+            lost += float(original.scores[index]) - scores[-1]
             if most is not None and lost - room[index + 1] > most:
                 break
         return np.array(scores)
+
+    def scores_at(self, metric: PerSample, run: Run, rows: Array) -> Array:
+        """A candidate's score of some samples, `(k,)`, each a stream of its own.
+
+        Args:
+            rows: `(k,)` ascending, of the part.
+        """
+        part = Part(self.part.dataset, self.part.indices[rows])
+        outputs = (outputs for _, outputs in stream(part, run, state={}, output_names=self.output_names))
+        return np.array(
+            [self._score(metric, int(row), said) for row, said in zip(rows, outputs, strict=True)]
+        )
+
+    def _score(self, metric: PerSample, index: int, outputs: list[Array]) -> float:
+        self._check_finite(outputs)
+        truth = self._label(index) if metric.basis == "labels" else self.original.answers[index]
+        score = metric.of_sample(metric.keep(outputs), truth)
+        if not np.isfinite(score):
+            raise CandidateFailed(f"its outputs cannot be compared by the metric {metric.name}")
+        return score
 
     def joined(self, metric: Whole, run: Run) -> Joined:
         """A candidate's answers to all samples."""

@@ -10,6 +10,7 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Kind, Trial
+from edgeopt.data.split import Part
 from edgeopt.optimize.batch import Run
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.patience import patiently
@@ -241,8 +242,16 @@ def _verify(
         return None, None
     if winner.trial.kind == "baseline" or not _can_verify(job, winner):
         return winner.accuracy, "host"
-    gate = job.gate
-    return patiently(job, lambda: gate.bound(_board_run(job, winner.artifact), comparisons)), "board"
+    gate, artifact = job.gate, winner.artifact
+    allowed = job.options.objective.max_drop.allowed(job.confirm_score or 0.0)
+    here = job.evaluator.host_run(artifact)
+
+    def on_the_board() -> Accuracy:
+        return gate.bound_elsewhere(
+            lambda part: _board_run(job, artifact, part), here, comparisons, allowed=allowed
+        )
+
+    return patiently(job, on_the_board), "board"
 
 
 def _can_verify(job: Job, winner: Contender) -> bool:
@@ -263,11 +272,12 @@ def _can_verify(job: Job, winner: Contender) -> bool:
     return True
 
 
-def _board_run(job: Job, artifact: Artifact) -> Run:
-    """Inference on the board; the gate goes through *confirm* in order, so outputs are asked for ahead."""
+def _board_run(job: Job, artifact: Artifact, part: Part | None) -> Run:
+    """Inference on the board; the gate goes through a part in order, so outputs are asked for ahead."""
     parts, batch = job.inputs.parts, job.inputs.batch
     assert parts is not None  # noqa: S101 - there is a gate, so there is data
-    if job.options.data.state and parts.confirm.groups is not None:  # each input depends on the last output
+    part = part or parts.confirm
+    if job.options.data.state and part.groups is not None:  # each input depends on the last output
         return batch.run(lambda feeds: next(iter(job.board.infer(artifact, [feeds]))))
-    outputs = job.board.infer(artifact, job.inputs.fed(parts.confirm).samples())
+    outputs = job.board.infer(artifact, job.inputs.fed(part).samples())
     return lambda _: batch.first(next(outputs))

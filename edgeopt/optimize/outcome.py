@@ -205,6 +205,7 @@ def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> d
     if job.gate is None or accuracy is None:
         return {
             "status": "unverified", "basis": "none", "verified_on": None, "n": 0, "drop": None, "bound": None,
+            "disagreement": None,
         }  # fmt: skip
     allowed = job.options.objective.max_drop.allowed(job.confirm_score or accuracy.score or 0.0)
     established = accuracy.bound is not None and accuracy.bound <= allowed
@@ -215,6 +216,7 @@ def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> d
         "n": accuracy.n,
         "drop": accuracy.drop,
         "bound": accuracy.bound,
+        "disagreement": accuracy.disagreement,
     }
 
 

@@ -197,7 +197,11 @@ def accuracy(document: Document, original_score: float | None = None) -> str:
     place = said.get("verified_on")
     if place == "board" and document.get("provenance") == "emulated":
         place = "virtual board"
-    return ", ".join(parts) + (f", verified on the {place}." if place else ", not verified on the board.")
+    apart = said.get("disagreement")
+    seen = f" (its score of a sample is {apart:.2g} off this machine's on average)" if apart else ""
+    return ", ".join(parts) + (
+        f", verified on the {place}{seen}." if place else ", not verified on the board."
+    )
 
 
 def written(figure: str, found: float | None) -> str:
