@@ -48,6 +48,7 @@ FILES = (
     "/proc/cpuinfo",
     "/proc/meminfo",
     "/proc/device-tree/model",
+    "/proc/device-tree/compatible",
     "/etc/os-release",
     "/proc/sys/kernel/random/boot_id",
     "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",

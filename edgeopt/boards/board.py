@@ -32,6 +32,7 @@ class BoardFacts:
     Attributes:
         machine: `uname -m` of the running kernel (`aarch64`, `x86_64`, ...).
         model: Device-tree model, or the CPU's name.
+        compatible: Of the device tree's root: the board, then its SoC (`brcm,bcm2711`).
         core_parts: CPU part numbers, one per core (`0xd08` is a Cortex-A72); empty where not given.
         features: ISA flags (`asimddp`, `asimdhp`, ...).
         userland_bits: Of the Python that runs the models: 64-bit kernels carry 32-bit userlands.
@@ -42,6 +43,7 @@ class BoardFacts:
     machine: str
     cores: int
     model: str | None = None
+    compatible: tuple[str, ...] = ()
     core_parts: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     ram_bytes: int | None = None

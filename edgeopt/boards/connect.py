@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import Board
-from edgeopt.boards.facts import require_identity
+from edgeopt.boards.identity import require_identity
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.predicted import Workload
 from edgeopt.boards.resolve import resolve

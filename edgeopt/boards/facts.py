@@ -1,22 +1,21 @@
-"""Who a board is, from the on-board runner's greeting, and whether it is what a profile describes."""
+"""Who a board is, from the on-board runner's greeting."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeopt.boards import probes
 from edgeopt.boards.board import BoardFacts
-from edgeopt.core.errors import BoardError
-from edgeopt.core.profile import DeviceProfile
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def facts(hello: Mapping[str, Any]) -> BoardFacts:
     """Read the answer to `hello`."""
-    files = {name: text or "" for name, text in hello["files"].items()}
+    files = defaultdict(str, {name: text or "" for name, text in hello["files"].items()})
     cpu = probes.cpuinfo(files["/proc/cpuinfo"])
     others = hello["other_runtimes"]
     runtimes = {
@@ -28,6 +27,7 @@ def facts(hello: Mapping[str, Any]) -> BoardFacts:
         machine=hello["machine"],
         cores=hello["cores"],
         model=probes.line(files["/proc/device-tree/model"]) or cpu["model"],
+        compatible=probes.strings(files["/proc/device-tree/compatible"]),
         core_parts=tuple(cpu["parts"]),
         features=tuple(cpu["features"]),
         ram_bytes=probes.meminfo(files["/proc/meminfo"]),
@@ -47,24 +47,3 @@ def is_this_machine(hello: Mapping[str, Any]) -> bool:
     except OSError:
         return False
     return bool(own) and (hello["files"].get(BOOT_ID) or "").strip() == own
-
-
-def require_identity(profile: DeviceProfile, found: BoardFacts, name: str) -> None:
-    """Check that a board is the kind of device that it is used as; `local` may be anything.
-
-    Raises:
-        BoardError: Another machine or core than the profile's, naming both.
-    """
-    machine, part = profile.get("cpu", "machine"), profile.get("cpu", "part")
-    hint = "use the --device that it is, or --device local, which takes any machine"
-    if machine is not None and found.machine != machine:
-        raise BoardError(
-            f"{name} is not a {profile.name}: its machine is {found.machine}, expected {machine}", hint
-        )
-    if part is not None and part not in found.core_parts:
-        cores = ", ".join(sorted(set(found.core_parts))) or "unknown"
-        raise BoardError(
-            f"{name} is not a {profile.name}: its cores are {cores} ({found.model}), "
-            f"expected {part} ({profile.get('cpu', 'core')})",
-            hint,
-        )

@@ -60,6 +60,11 @@ def line(text: str) -> str | None:
     return text.strip("\0 \t\r\n") or None
 
 
+def strings(text: str) -> tuple[str, ...]:
+    """A device-tree property of several strings, each of which ends in a NUL."""
+    return tuple(part.strip() for part in text.split("\0") if part.strip())
+
+
 def integer(text: str) -> int | None:
     """A decimal number alone on its line."""
     return int(text) if re.fullmatch(r"\s*-?[0-9]+\s*", text) else None

@@ -6,6 +6,7 @@ for devices of one's own. `docs/adding-a-device.md` lists sections and facts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,9 @@ REQUIRED_OF_EMULATIONS: Mapping[str, tuple[str, ...]] = {
     "cache": ("l1d_bytes",),
 }  # fmt: skip
 """What a profile must say too once it has an `[emulation]`: a virtual board's cycle model reads all of it."""
+
+IDENTITY = {"models": str, "compatible": str, "parts": str, "cores": int}
+"""What `[identity]` may say: lists of text but for `cores`. All of it is optional; see `boards.identity`."""
 
 POSITIVE = ("_ghz", "_gbs", "_w", "_bytes", "_per_cycle", "_ns", "_nj", "_ways", "_factor")
 """Names of facts that are above 0 end so."""
@@ -108,6 +112,7 @@ def check(path: Path) -> DeviceProfile:
         for fact, known in facts_of.items():
             if fact.endswith(POSITIVE) and not _positive(known.value):
                 raise ConfigError(f"{path}: {section}.{fact} must be positive, not {known.value!r}")
+    _identity(path, profile)
     for stage in STAGES:
         _protocol(path, profile, stage)
     return profile
@@ -133,6 +138,28 @@ def protocols(profile: DeviceProfile, effort: Effort = "normal") -> dict[str, Pr
         )
         for stage, protocol in stages.items()
     }
+
+
+def _identity(path: Path, profile: DeviceProfile) -> None:
+    for name, fact in profile.facts.get("identity", {}).items():
+        kind = IDENTITY.get(name)
+        if kind is None:
+            raise ConfigError(f"{path}: identity.{name} is not one of {', '.join(IDENTITY)}")
+        if kind is int and not (_positive(fact.value) and isinstance(fact.value, int)):
+            raise ConfigError(f"{path}: identity.{name} must be a number of cores, not {fact.value!r}")
+        if kind is str and not _texts(fact.value):
+            raise ConfigError(f"{path}: identity.{name} must be a list of text, not {fact.value!r}")
+    parts, part = profile.get("identity", "parts") or [], profile.get("cpu", "part")
+    if parts and part not in parts:
+        raise ConfigError(f"{path}: identity.parts lacks cpu.part, which is {part}")
+    if wrong := [one for one in parts if not re.fullmatch("0x[0-9a-f]{3}", one)]:
+        raise ConfigError(
+            f"{path}: identity.parts: {wrong[0]!r} is no CPU part as /proc/cpuinfo has it (0xd03)"
+        )
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) and v for v in value)
 
 
 def _protocol(path: Path, profile: DeviceProfile, stage: str) -> Protocol:

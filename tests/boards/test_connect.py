@@ -161,5 +161,8 @@ def _profile(name: str, **cpu: object) -> DeviceProfile:
 
 def _roofline_of_this_machine() -> DeviceProfile:
     facts = dict(profiles.load("rpi4").facts)
-    facts["cpu"] = {name: fact for name, fact in facts["cpu"].items() if name not in ("machine", "part")}
+    del facts["identity"]
+    who = ("machine", "part", "features", "ram_bytes")
+    for section in ("cpu", "memory"):
+        facts[section] = {name: fact for name, fact in facts[section].items() if name not in who}
     return DeviceProfile("this", "this", facts)
