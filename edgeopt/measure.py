@@ -23,9 +23,10 @@ from edgeopt.core.progress import Observer
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.core.trial import Trial
 from edgeopt.options import DataOptions, MeasureOptions
+from edgeopt.report.comparing import comparisons
 from edgeopt.report.context import described
 from edgeopt.report.document import trial_document
-from edgeopt.report.ratio import Z_95, modelled_ratio, paired_ratio
+from edgeopt.report.spread import intervals
 from edgeopt.runtimes import litert
 
 if TYPE_CHECKING:
@@ -36,11 +37,18 @@ PROFILE_RUNS = 50
 """Profiled inferences per model: the profiler's own cost is spread, and a region's mean settles."""
 
 
-def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[str, Any]:
+Ready = Callable[[Board, Mapping[str, Artifact]], None]
+"""Is told the board and the artifacts by name, before anything is measured; may raise."""
+
+
+def measure(
+    options: MeasureOptions, observer: Observer | None = None, ready: Ready | None = None
+) -> dict[str, Any]:
     """Measure models in turns on one board.
 
     Returns:
-        `{"device", "board", "provenance", "measurements": [T…], "comparisons": […]}`; each T has `regions`
+        `{"device", "board", "provenance", "system", "effort", "pairwise_error", "measurements": [T…],
+        "comparisons": […]}`; each T has `intervals` (95 %, by figure) and `regions`
         (`[{"region", "operators", "ms"}…]`; None if not asked for). A model that the board cannot run
         is FAILED, with its reason.
 
@@ -62,10 +70,12 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
         artifacts = [_artifact(model, Path(folder), options) for model in models]
         if options.by_region and any(artifact.runtime == litert.NAME for artifact in artifacts):
             watching.announce("LiteRT does not tell the times of single operators: no regions of its models")
+        names = names_of(options.models)
+        if ready:
+            ready(board, dict(zip(names, artifacts, strict=True)))
         watching.stage("measuring", len(artifacts))
         protocol = profiles.protocols(profile, options.effort)["final"]
         results = board.measure(artifacts, feeds, protocol)
-        names = _names(options.models)
         rows = [
             _row(number, name, model, artifact, result)
             for number, (name, model, artifact, result) in enumerate(
@@ -79,8 +89,15 @@ def measure(options: MeasureOptions, observer: Observer | None = None) -> dict[s
         "device": board.device,
         "board": board.name,
         "provenance": board.provenance,
+        "system": {
+            "runtimes": dict(board.facts.runtimes),
+            "kernel": board.facts.kernel,
+            "governor": board.facts.governor,
+        },
+        "effort": options.effort,
+        "pairwise_error": board.pairwise_error,
         "measurements": rows,
-        "comparisons": _comparisons(names, results, board),
+        "comparisons": comparisons(names, results, board.pairwise_error),
     }
 
 
@@ -104,7 +121,7 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
     models, feeds = _prepared(options)
     connected = connect(profile, options.board.board, Inventory.load(), workload, "measured", watching)
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
-        names = _names(options.models)
+        names = names_of(options.models)
         artifacts = [(n, _artifact(m, Path(folder), options)) for n, m in zip(names, models, strict=True)]
         threads = (1, profile.get("cpu", "cores"))
         watching.stage("measuring and counting", len(artifacts) * len(threads))
@@ -246,7 +263,8 @@ def _row(
         measurement=result if isinstance(result, Measurement) else None,
         reason=None if isinstance(result, Measurement) else result.message,
     )
-    return trial_document(trial) | {"trial": None}
+    known = intervals(result) if isinstance(result, Measurement) else {}
+    return trial_document(trial) | {"trial": None, "intervals": known}
 
 
 def _by_region(
@@ -277,39 +295,7 @@ def _by_region(
     return [*rows, {"region": None, "operators": None, "ms": elsewhere_ms}]
 
 
-def _comparisons(
-    names: Sequence[str], results: Sequence[Measurement | CandidateFailed], board: Board
-) -> list[dict[str, Any]]:
-    """Each model against the control.
-
-    What is measured has the interval of its repetitions, and none without them; what is not has that of the
-    board's pairwise error, within which two models are a tie.
-    """
-    control = results[0]
-    rows: list[dict[str, Any]] = []
-    for name, result in zip(names[1:], results[1:], strict=True):
-        if not isinstance(control, Measurement) or not isinstance(result, Measurement):
-            continue
-        found = paired_ratio(result.process_p50_ms, control.process_p50_ms, len(results) - 1)
-        is_measured, near = board.provenance == "measured", None
-        if found is None and not is_measured:
-            found = modelled_ratio(result.p50_ms / control.p50_ms, board.pairwise_error, Z_95)
-            near = modelled_ratio(result.p50_ms / control.p50_ms, board.pairwise_error)
-        differs = not found[1] <= 1 <= found[2] if found else None
-        rows.append(
-            {
-                "a": name,
-                "b": names[0],
-                "ratio_p50": found[0] if found else result.p50_ms / control.p50_ms,
-                "ci95": list(found[1:]) if found else None,
-                "significant": differs,
-                "tie": near is not None and near[1] <= 1 <= near[2],
-            }
-        )
-    return rows
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """File names, or whole paths where two files are called the same."""
     short = [path.name for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]

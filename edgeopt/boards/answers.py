@@ -76,6 +76,7 @@ def _measurement(
         process_p50_ms=tuple(statistics.median(process["latencies_ms"]) for process in processes),
         process_p95_ms=_p95s(processes),
         process_cold_start_ms=tuple(process["cold_start_ms"] for process in processes),
+        process_peak_rss_bytes=tuple(process["peak_rss_bytes"] for process in processes),
         cold_start_ms=statistics.median(process["cold_start_ms"] for process in processes),
         load_ms=statistics.median(process["load_ms"] for process in processes),
         first_inference_ms=statistics.median(process["first_inference_ms"] for process in processes),

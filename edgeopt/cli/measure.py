@@ -10,7 +10,7 @@ import typer
 
 from edgeopt.cli import flags
 from edgeopt.cli.answer import Answer
-from edgeopt.core.errors import ConfigError
+from edgeopt.core.errors import ConfigError, EdgeoptError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 EPILOG = flags.examples(
     "edgeopt measure model.onnx --device local --by-region",
     "edgeopt measure model.onnx --board virtual:rpi4 --by-region",
-    "edgeopt measure a.onnx b.onnx --board ssh://pi@10.0.0.7 --device rpi4 --json > now.json",
-    'edgeopt measure a.onnx --device local --against before.json --fail-if "p50>+3%"',
+    "edgeopt measure a.onnx b.onnx --board ssh://pi@10.0.0.7 --device rpi4 --json > main.json",
+    'edgeopt measure a.onnx b.onnx --device rpi4 --against main.json --fail-if "p50>+3%" '
+    '--fail-if "size>+1%" --junit gate.xml',
 )
-
-REGRESSION = 7
 
 
 def measure(
@@ -46,22 +45,32 @@ def measure(
         ),
     ] = None,
     fail_if: Annotated[
-        str | None, typer.Option("--fail-if", metavar='"p50>+3%"', help="Exit 7 if this got worse.")
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar='"p50>+3%"',
+            help="Exit 7 if this grew by more, 4 if that cannot be told. Repeat for others: p50 p90 p95 p99 "
+            "cold-start memory size energy power.",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit's XML, for CI.")
     ] = None,
     as_json: flags.Json = False,
 ) -> Answer:
-    """Measure models on a board, in turns, each in fresh processes."""
+    """Measure models on a board, in turns, each in fresh processes, and say which of them differ."""
     from edgeopt.cli import settings as given
+    from edgeopt.cli.gate import Gate
     from edgeopt.cli.live import view
+    from edgeopt.measure import measure as run
+    from edgeopt.measure import names_of
     from edgeopt.options import MeasureOptions
-    from edgeopt.report.regression import Condition, read_measurements, regressions
 
-    if (against is None) != (fail_if is None):
+    if (against is None) != (not fail_if):
         raise ConfigError(
             "--against and --fail-if belong together", hint='--against FILE --fail-if "p50>+3%"'
         )
-    condition = Condition.parse(fail_if) if fail_if else None
-    before = read_measurements(against) if against else None
+    gate = Gate.of(against, fail_if) if against and fail_if else None
     said = given.settings(
         {
             ("model", "shape"): shape, ("model", "fixed"): fixed, ("data", "path"): data,
@@ -78,34 +87,37 @@ def measure(
         seed=given.seed(said),
         by_region=by_region,
     )
+    names = names_of(options.models)
+    if gate:
+        gate.before_connecting(names, options.board.device)
+    try:
+        with view(as_json=as_json) as observer:
+            document = run(options, observer, gate.before_measuring if gate else None)
+        code = gate.judge(document) if gate else 0
+    except EdgeoptError as error:
+        if junit:
+            from edgeopt.report import junit as xml
 
-    from edgeopt.measure import measure as run
+            xml.write_failed(junit, names, error)
+        raise
+    if junit:
+        from edgeopt.report import junit as xml
 
-    with view(as_json=as_json) as observer:
-        document = run(options, observer)
-    if condition and before:
-        document["regressions"] = regressions(document, before, condition)
-    worse = document.get("regressions")
-    return Answer(document, lambda: _show(document), REGRESSION if worse else 0)
+        xml.write(junit, document)
+    return Answer(document, lambda: _show(document), code)
 
 
 def _show(document: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    from edgeopt.cli.gate import shown
     from edgeopt.cli.tables import table
-    from edgeopt.report.figures import ms, percent
+    from edgeopt.report.figures import ms
     from edgeopt.report.summary import trials_table
 
     rows = document["measurements"]
-    parts: list[RenderableType] = [
-        Text(
-            f"worse: {r['figure']} of {r['name']} {percent(r['growth'])}, {percent(r['allowed'])} allowed",
-            "red",
-        )
-        for r in document.get("regressions", ())
-    ]
-    parts.append(trials_table(rows, rows[0]))
+    parts: list[RenderableType] = [*shown(document.get("gate")), trials_table(rows, rows[0])]
     for c in document["comparisons"]:
         parts.append(Text(_comparison(c, document["provenance"] == "measured")))
     for row in rows:
@@ -126,7 +138,11 @@ def _show(document: Mapping[str, Any]) -> RenderableType:
 def _comparison(c: Mapping[str, Any], is_measured: bool) -> str:
     what = "95 %" if is_measured else "model error"
     interval = f" ({what}: {c['ci95'][0]:.3f}–{c['ci95'][1]:.3f})" if c["ci95"] else ""
-    beyond = {True: "", False: ": no difference beyond the noise", None: ": no interval is known"}
+    beyond = {
+        True: ": a significant difference",
+        False: ": no difference beyond the noise",
+        None: ": no interval is known",
+    }
     if c["tie"]:
         return f"{c['a']} and {c['b']} are a tie: {c['ratio_p50']:.3f} of the time{interval}"
     return f"{c['a']} takes {c['ratio_p50']:.3f} of the time of {c['b']}{interval}{beyond[c['significant']]}"

@@ -43,6 +43,7 @@ class Measurement:
         process_p50_ms: Median of each fresh process.
         process_p95_ms: 95th percentile of each fresh process; empty where it has too few samples.
         process_cold_start_ms: Cold start of each fresh process.
+        process_peak_rss_bytes: Highest resident size of each fresh process.
         latency: The median with its 95 % interval (between processes where there are several).
         cold_start_ms: From process start to the first output.
         load_ms: Session creation alone.
@@ -62,6 +63,7 @@ class Measurement:
     process_p50_ms: tuple[float, ...] = ()
     process_p95_ms: tuple[float, ...] = ()
     process_cold_start_ms: tuple[float, ...] = ()
+    process_peak_rss_bytes: tuple[int, ...] = ()
     cold_start_ms: float | None = None
     load_ms: float | None = None
     first_inference_ms: float | None = None

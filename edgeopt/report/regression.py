@@ -1,17 +1,25 @@
-"""Whether measurements got worse than earlier ones: `--against FILE --fail-if "p50>+3%"`."""
+"""Whether measurements got worse than earlier ones: `--against FILE --fail-if "p50>+3%"`.
+
+A figure is `worse` if it grew by more than is allowed and the 95 % interval of its growth excludes none; `no
+worse` if the whole interval lies within what is allowed; else `undecided`: what was measured cannot tell.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any, Literal
 
 from edgeopt.core.errors import ConfigError
+from edgeopt.report.ratio import Z_95
 
-FIGURES = {
+Verdict = Literal["worse", "no worse", "undecided"]
+Document = Mapping[str, Any]
+
+FIGURES: Mapping[str, tuple[str, ...]] = {
     "p50": ("latency_ms", "p50"),
     "p90": ("latency_ms", "p90"),
     "p95": ("latency_ms", "p95"),
@@ -20,7 +28,16 @@ FIGURES = {
     "memory": ("peak_rss_bytes",),
     "size": ("size_bytes",),
     "energy": ("energy_mj",),
+    "power": ("power_w",),
 }
+"""Figures that can be judged, and where they stand in a `T` document."""
+
+ALIASES = {"latency": "p50", "cold_start": "cold-start", "peak_rss": "memory", "peak-rss": "memory"}
+COUNTED = ("size", "memory")
+"""Figures that a board which is not hardware counts: its model's error is none of theirs."""
+
+REPRODUCED = 1.001
+"""A virtual board says the same of the same file every time, to 0.1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,64 +55,144 @@ class Condition:
             ConfigError: Another form, or an unknown figure.
         """
         match = re.fullmatch(r"\s*([\w-]+)\s*>\s*\+?\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-        if match is None or match[1] not in FIGURES:
+        figure = ALIASES.get(match[1], match[1]) if match else ""
+        if match is None or figure not in FIGURES:
             raise ConfigError(
                 f"--fail-if {text!r} is not a condition",
                 hint=f'write "p50>+3%"; figures: {", ".join(FIGURES)}',
             )
-        return cls(match[1], float(match[2]) / 100)
+        return cls(figure, float(match[2]) / 100)
 
 
-def read_measurements(path: Path) -> Mapping[str, Any]:
-    """The answer of an earlier `edgeopt measure --json`.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition on one model.
 
-    Raises:
-        ConfigError: Unreadable, or something else.
+    Attributes:
+        growth: now / before - 1; None where a figure is not known.
+        ci95: Of the growth, widened for the number of checks; None where it is not known.
+        allowed: What the condition allows it to grow.
+        reason: Why it is undecided, or why there is no growth to tell.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        list(document["measurements"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path} is not the answer of edgeopt measure --json: {type(error).__name__} {error}"
-        ) from error
-    return dict(document)
+
+    name: str
+    figure: str
+    before: float | None
+    now: float | None
+    growth: float | None
+    ci95: tuple[float, float] | None
+    allowed: float
+    verdict: Verdict
+    reason: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        fields = asdict(self)
+        return fields | {"ci95": list(self.ci95) if self.ci95 else None}
 
 
-def regressions(
-    now: Mapping[str, Any], before: Mapping[str, Any], condition: Condition
-) -> list[dict[str, Any]]:
-    """The measurements, matched by name, whose figure grew too much.
-
-    Raises:
-        ConfigError: Another device or provenance, no name in common, or the figure is unknown: silence
-            would pass for "nothing got worse".
-    """
-    for what in ("device", "provenance"):
-        if now.get(what) != before.get(what):
-            raise ConfigError(
-                f"not comparable: {what} was {before.get(what)}, is {now.get(what)}",
-                hint="measure both on the same kind of board",
-            )
-    earlier = {row["name"]: row for row in before["measurements"]}
-    pairs = [(row, earlier[row["name"]]) for row in now["measurements"] if row["name"] in earlier]
-    if not pairs:
-        raise ConfigError(f"no model in common: before {', '.join(earlier) or 'none'}")
-    found = []
-    for row, old in pairs:
-        new_value, old_value = _figure(row, condition.figure), _figure(old, condition.figure)
-        if new_value is None or not old_value:
-            raise ConfigError(f"{condition.figure} of {row['name']} is not known in both measurements")
-        if new_value / old_value > 1 + condition.growth:
-            found.append(
-                {"name": row["name"], "figure": condition.figure, "before": old_value, "now": new_value,
-                 "growth": new_value / old_value - 1, "allowed": condition.growth}
-            )  # fmt: skip
-    return found
-
-
-def _figure(row: Mapping[str, Any], figure: str) -> float | None:
-    value: Any = row
+def value(row: Document, figure: str) -> float | None:
+    """A figure of a `T` document."""
+    found: Any = row
     for key in FIGURES[figure]:
-        value = value.get(key) if value is not None else None
-    return None if value is None else float(value)
+        found = found.get(key) if found is not None else None
+    return None if found is None else float(found)
+
+
+def judge(now: Document, before: Document, conditions: Sequence[Condition]) -> list[Check]:
+    """Every condition on every model of `now`, matched by name.
+
+    Args:
+        now: An answer of `measure`, all of whose models `before` has, too.
+        before: The earlier one.
+    """
+    earlier = {row["name"]: row for row in before["measurements"]}
+    rows = now["measurements"]
+    tests = max(1, len(rows) * len(conditions))
+    modelled = now["provenance"] != "measured"
+    error = max(now.get("pairwise_error") or 0.0, before.get("pairwise_error") or 0.0) if modelled else None
+    return [
+        _check(row, earlier[row["name"]], condition, tests, error) for row in rows for condition in conditions
+    ]
+
+
+def overall(checks: Sequence[Check]) -> Verdict:
+    """The worst of all: `worse` before `undecided` before `no worse`."""
+    verdicts = {check.verdict for check in checks}
+    return next((verdict for verdict in ("worse", "undecided") if verdict in verdicts), "no worse")
+
+
+def _check(row: Document, old: Document, condition: Condition, tests: int, error: float | None) -> Check:
+    figure, allowed = condition.figure, condition.growth
+    now, before = value(row, figure), value(old, figure)
+
+    def said(verdict: Verdict, reason: str | None = None, ratio: float | None = None,
+             interval: tuple[float, float] | None = None) -> Check:  # fmt: skip
+        growth = None if ratio is None else ratio - 1
+        ends = None if interval is None else (interval[0] - 1, interval[1] - 1)
+        return Check(row["name"], figure, before, now, growth, ends, allowed, verdict, reason)
+
+    if row.get("state") == "FAILED" and figure != "size":
+        return said("worse", f"it ran before, and does not any more: {row.get('reason')}")
+    if now is None or not before:
+        return said("undecided", f"{figure} was not measured {'now' if now is None else 'before'}")
+    if now <= 0:
+        return said("undecided", f"{figure} is {now:g}: nothing to relate to")
+    ratio = now / before
+    interval = (
+        _measured(row, old, figure, ratio, tests)
+        if error is None
+        else _modelled(row, old, figure, ratio, error, tests)
+    )
+    if interval is None:
+        which = "before" if ends(old, figure, before) is None else "now"
+        return said("undecided", f"no interval of {figure} is known of what was measured {which}", ratio)
+    if ratio > 1 + allowed and interval[0] > 1:
+        return said("worse", None, ratio, interval)
+    # Rounding alone must not tell a growth that is exactly what is allowed from one that is.
+    if interval[1] <= (1 + allowed) * (1 + 1e-9):
+        return said("no worse", None, ratio, interval)
+    source = "the noise" if error is None else "the model's error"
+    return said("undecided", f"{source} is too wide to tell", ratio, interval)
+
+
+def _modelled(
+    row: Document, old: Document, figure: str, ratio: float, error: float, tests: int
+) -> tuple[float, float]:
+    """Of a figure that a model said: the error between two variants, and of one and the same file none."""
+    same = all(row.get(key) == old.get(key) for key in ("sha256", "runtime", "session_options"))
+    if figure in COUNTED:
+        return ratio, ratio
+    reach = REPRODUCED if same and row.get("sha256") else (1 + error) ** (Z_95 * _widened(tests))
+    return (ratio, ratio) if same and ratio == 1 else (ratio / reach, ratio * reach)
+
+
+def _measured(
+    row: Document, old: Document, figure: str, ratio: float, tests: int
+) -> tuple[float, float] | None:
+    """The two intervals in quadrature, in log."""
+    mine, theirs = ends(row, figure, value(row, figure)), ends(old, figure, value(old, figure))
+    if mine is None or theirs is None:
+        return None
+    wide = _widened(tests)
+    (down, up), (old_down, old_up) = mine, theirs
+    return (
+        ratio * math.exp(-wide * math.hypot(down, old_up)),
+        ratio * math.exp(wide * math.hypot(up, old_down)),
+    )
+
+
+def ends(row: Document, figure: str, at: float | None) -> tuple[float, float] | None:
+    """How far, in log, a figure's interval reaches down and up; None where it has none."""
+    if figure == "size":
+        return 0.0, 0.0  # a file has the size that it has
+    known = (row.get("intervals") or {}).get(figure)
+    if known is None and figure == "p50":
+        known = (row.get("latency_ms") or {}).get("ci95")
+    if not known or at is None or min(known) <= 0:
+        return None
+    return max(0.0, math.log(at / known[0])), max(0.0, math.log(known[1] / at))
+
+
+def _widened(tests: int) -> float:
+    """Bonferroni's correction, as a factor of a 95 % interval's half-width."""
+    return NormalDist().inv_cdf(1 - 0.025 / tests) / NormalDist().inv_cdf(0.975)

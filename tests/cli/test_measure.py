@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,20 +103,3 @@ def test_models_with_other_inputs_are_not_compared(
     )
     ran = run("measure", model, other, "--device", "local")
     assert (ran.code, "same inputs" in ran.err) == (2, True)
-
-
-def test_a_regression_is_exit_7_with_the_whole_document(
-    run: Callable[..., Ran],
-    model: Path,
-    folder: Path,
-) -> None:
-    arguments = ("measure", model, "--device", "rpi4", "--board", "predicted", "--json")
-    before = run(*arguments).document
-    before["measurements"][0]["latency_ms"]["p50"] /= 1.1
-    (folder / "before.json").write_text(json.dumps(before))
-    ran = run(*arguments, "--against", "before.json", "--fail-if", "p50>+3%")
-    assert ran.code == 7
-    assert ran.document["regressions"][0]["growth"] == pytest.approx(0.1)
-    assert run(*arguments, "--against", "before.json", "--fail-if", "p50>+12%").code == 0
-    assert run(*arguments, "--against", "before.json", "--fail-if", "p95>+3%").code == 2
-    assert run(*arguments, "--against", "before.json").code == 2

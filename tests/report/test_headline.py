@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeopt.core.errors import ConfigError
 from edgeopt.report import figures, headline
-from edgeopt.report.regression import Condition, regressions
 from tests.report import made_up
 
 
@@ -82,21 +80,3 @@ def test_times_have_three_digits_and_no_exponent(value: float) -> None:
 
 def test_unknown_is_a_dash() -> None:
     assert {figures.ms(None), figures.size(None), figures.factor(None), figures.percent(None)} == {"–"}
-
-
-@pytest.mark.parametrize("text", ["p50", "p50>3", "speed>3%", "p50<3%", "p50>-3%"])
-def test_what_is_no_condition(text: str) -> None:
-    with pytest.raises(ConfigError, match="condition"):
-        Condition.parse(text)
-
-
-def test_a_regression_is_growth_beyond_what_is_allowed() -> None:
-    def measured(p50: float, device: str = "rpi4") -> dict[str, Any]:
-        rows = [{"name": "a", "latency_ms": {"p50": p50}}]
-        return {"device": device, "provenance": "measured", "measurements": rows}
-
-    condition = Condition.parse("p50 > +3%")
-    assert regressions(measured(1.02), measured(1.0), condition) == []
-    assert [row["name"] for row in regressions(measured(1.04), measured(1.0), condition)] == ["a"]
-    with pytest.raises(ConfigError, match="not comparable"):
-        regressions(measured(1.0), measured(1.0, "rpi5"), condition)
