@@ -51,7 +51,6 @@ FILES = (
     "/proc/device-tree/compatible",
     "/etc/os-release",
     "/proc/sys/kernel/random/boot_id",
-    "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
 )
 """Who the board is: sent as they are, the host makes sense of them."""
 
@@ -551,6 +550,8 @@ class Runner:
             "bits": 64 if sys.maxsize > 2**32 else 32,
             "cores": len(os.sched_getaffinity(0)),
             "files": {name: read(name) for name in FILES},
+            "said": identity(),
+            "time_s": time.time(),
             "temperature_c": temperature_c(),
             "runtime": self.bare("onnxruntime", stays=counts),
             "other_runtimes": {name: installed(name) for name in ("tflite-runtime", "ai-edge-litert")},
@@ -685,6 +686,36 @@ class Runner:
             return process.ask(step, **arguments)
         finally:
             process.end()
+
+
+# ---------------------------------------------------------------- who the board is
+
+
+def identity() -> dict[str, str]:
+    """What changes how fast the board is, as the host's probes of these names print it."""
+    cpus = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+    return {
+        "kernel_build": platform.version(),
+        "governor": "\n".join(read(f"{cpu}/scaling_governor") or "" for cpu in cpus),
+        "clock_limits_khz": "\n".join(read(f"{cpu}/cpuinfo_max_freq") or "" for cpu in cpus),
+        "firmware": firmware_version(),
+    }
+
+
+def firmware_version() -> str:
+    """Of what runs below the kernel: the Raspberry Pi's firmware, U-Boot or a BIOS."""
+    tool, said = shutil.which("vcgencmd"), ""
+    if tool:
+        try:
+            done = subprocess.run([tool, "version"], capture_output=True, text=True, timeout=5, check=False)
+            said = "" if done.returncode else done.stdout
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+    others = ("/proc/device-tree/chosen/u-boot,version", "/sys/class/dmi/id/bios_version")
+    return said or next((text for text in map(read, others) if text), "")
+
+
+# ---------------------------------------------------------------- how the board is doing
 
 
 def conditions() -> dict[str, Any]:

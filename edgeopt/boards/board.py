@@ -37,7 +37,10 @@ class BoardFacts:
         features: ISA flags (`asimddp`, `asimdhp`, ...).
         userland_bits: Of the Python that runs the models: 64-bit kernels carry 32-bit userlands.
         runtimes: Installed runtimes and their versions.
-        governor: cpufreq governor of core 0.
+        kernel_build: `uname -v`: distributions rebuild a kernel under the same release.
+        firmware: Version of the Raspberry Pi's firmware, U-Boot or BIOS.
+        governor: cpufreq governor; several where the cores differ.
+        clock_limits_khz: What the cores are made to run at; several where they differ.
     """
 
     machine: str
@@ -48,10 +51,13 @@ class BoardFacts:
     features: tuple[str, ...] = ()
     ram_bytes: int | None = None
     kernel: str | None = None
+    kernel_build: str | None = None
+    firmware: str | None = None
     os: str | None = None
     python: str | None = None
     userland_bits: int | None = None
     governor: str | None = None
+    clock_limits_khz: str | None = None
     runtimes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -59,7 +65,8 @@ class BoardFacts:
         """Digest of all that changes how fast a model runs: a new epoch measures its references again."""
         return value_digest(
             self.machine, self.cores, self.model, self.core_parts, self.features, self.ram_bytes,
-            self.kernel, self.governor, dict(self.runtimes),
+            self.kernel, self.kernel_build, self.firmware, self.governor, self.clock_limits_khz,
+            dict(self.runtimes),
         )  # fmt: skip
 
 

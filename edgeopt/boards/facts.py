@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeopt.boards import probes
 from edgeopt.boards.board import BoardFacts
+from edgeopt.boards.probes import PROBES, WHO
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+FILES = {
+    "cpuinfo": "/proc/cpuinfo",
+    "device_model": "/proc/device-tree/model",
+    "compatible": "/proc/device-tree/compatible",
+    "ram_bytes": "/proc/meminfo",
+    "os_release": "/etc/os-release",
+}
+"""The files that the greeting carries, by the probe that prints them."""
 
 
 def facts(hello: Mapping[str, Any]) -> BoardFacts:
     """Read the answer to `hello`."""
-    files = defaultdict(str, {name: text or "" for name, text in hello["files"].items()})
-    cpu = probes.cpuinfo(files["/proc/cpuinfo"])
+    printed = {name: hello["files"].get(path) or "" for name, path in FILES.items()} | hello["said"]
+    found = {name: PROBES[name].parse(printed.get(name, "")) for name in (*WHO, "governor")}
     others = hello["other_runtimes"]
     runtimes = {
         "onnxruntime": hello["runtime"].get("onnxruntime"),
         "litert": others.get("ai-edge-litert"),
         "tflite-runtime": others.get("tflite-runtime"),
     }
+    found |= {
+        "machine": hello["machine"],
+        "cores": hello["cores"],
+        "kernel": hello["kernel"],
+        "userland_bits": hello["bits"],
+    }
+    return probed(found, hello["python"], {name: version for name, version in runtimes.items() if version})
+
+
+def probed(
+    found: Mapping[str, Any], python: str | None = None, runtimes: Mapping[str, str] | None = None
+) -> BoardFacts:
+    """Facts from the answers to `boards.probes`, which know nothing of Python.
+
+    Args:
+        found: By the name of the probe: all of `WHO`, and the governor.
+        python: Version of the Python that runs the models.
+        runtimes: Those that it can import, with their versions.
+    """
     return BoardFacts(
-        machine=hello["machine"],
-        cores=hello["cores"],
-        model=probes.line(files["/proc/device-tree/model"]) or cpu["model"],
-        compatible=probes.strings(files["/proc/device-tree/compatible"]),
-        core_parts=tuple(cpu["parts"]),
-        features=tuple(cpu["features"]),
-        ram_bytes=probes.meminfo(files["/proc/meminfo"]),
-        kernel=hello["kernel"],
-        os=probes.os_release(files["/etc/os-release"]),
-        python=hello["python"],
-        userland_bits=hello["bits"],
-        governor=probes.line(files["/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"]),
-        runtimes={name: version for name, version in runtimes.items() if version},
+        machine=found["machine"] or "unknown",
+        cores=found["cores"] or 1,
+        model=found["device_model"] or found["cpuinfo"]["model"],
+        compatible=tuple(found["compatible"]),
+        core_parts=tuple(found["cpuinfo"]["parts"]),
+        features=tuple(found["cpuinfo"]["features"]),
+        ram_bytes=found["ram_bytes"],
+        kernel=found["kernel"],
+        kernel_build=found["kernel_build"],
+        firmware=found["firmware"],
+        os=found["os_release"],
+        python=python,
+        userland_bits=found["userland_bits"],
+        governor=found["governor"],
+        clock_limits_khz=found["clock_limits_khz"],
+        runtimes=runtimes or {},
     )
 
 

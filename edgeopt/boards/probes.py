@@ -1,17 +1,18 @@
 """Facts that a board can be asked for: a probe is a shell command and a pure function of what it prints.
 
-To add one, add it to `PROBES` and a recorded output to `tests/fixtures/probes/<probe>/<board>.json`,
-which is a test by being there. A parser answers None where the output does not say.
+To add one, add it to `PROBES`, and what boards print to the files of `tests/boards/data/probes`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeopt.boards.transports import Transport
+from edgeopt.boards import readings
+from edgeopt.boards.transports import FOLDER, Transport
+from edgeopt.core.errors import CommandError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Probe:
     """What to run on a board, and what its output means.
 
     Attributes:
-        command: For a POSIX shell; prints nothing where the board does not have the fact.
+        command: For a POSIX shell, as an ordinary user; prints nothing where there is no such fact.
         parse: From what was printed; JSON-able; never raises.
     """
 
@@ -27,87 +28,110 @@ class Probe:
     parse: Callable[[str], Any]
 
 
-def cpuinfo(text: str) -> dict[str, Any]:
-    """`/proc/cpuinfo`: `model`, the `parts` of the cores (Arm only, `0xd08`) and ISA `features`."""
-    fields: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        name, separator, value = line.partition(":")
-        if separator:
-            fields.setdefault(name.strip().lower(), []).append(value.strip())
-    models = fields.get("model name") or fields.get("hardware")
-    features = fields.get("features") or fields.get("flags") or [""]
-    return {
-        "model": models[0] if models else None,
-        "parts": [part.lower() for part in fields.get("cpu part", [])],
-        "features": sorted(set(features[0].split())),
-    }
+CPUS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq"
+FIRMWARE = (
+    "timeout 5 vcgencmd version 2>/dev/null || cat /proc/device-tree/chosen/u-boot,version 2>/dev/null"
+    " || cat /sys/class/dmi/id/bios_version 2>/dev/null"
+)
+STATE = 'for f in {0}; do [ -e "$f" ] || continue; [ -{1} "$f" ] && echo open || echo denied; done'
 
-
-def meminfo(text: str) -> int | None:
-    """`/proc/meminfo`: RAM in bytes that the kernel can use."""
-    found = re.search(r"^MemTotal:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
-
-
-def os_release(text: str) -> str | None:
-    """`/etc/os-release`: the name that the system gives itself."""
-    found = re.search(r"^PRETTY_NAME=(.*)$", text, re.MULTILINE)
-    return (found[1].strip().strip("\"'") or None) if found else None
-
-
-def line(text: str) -> str | None:
-    """A single line; device-tree strings end in a NUL."""
-    return text.strip("\0 \t\r\n") or None
-
-
-def strings(text: str) -> tuple[str, ...]:
-    """A device-tree property of several strings, each of which ends in a NUL."""
-    return tuple(part.strip() for part in text.split("\0") if part.strip())
-
-
-def integer(text: str) -> int | None:
-    """A decimal number alone on its line."""
-    return int(text) if re.fullmatch(r"\s*-?[0-9]+\s*", text) else None
-
-
-def millidegrees(text: str) -> float | None:
-    """A temperature in sysfs, in °C."""
-    value = integer(text)
-    return None if value is None else value / 1000
-
-
-def throttled(text: str) -> dict[str, bool] | None:
-    """`vcgencmd get_throttled`: what holds now, and whether any of it has held since boot.
-
-    Source: Raspberry Pi documentation, `get_throttled`: bits 0 to 3 now, 16 to 19 since boot.
-    """
-    found = re.search(r"throttled=0x([0-9a-fA-F]+)", text)
-    if not found:
-        return None
-    bits = int(found[1], 16)
-    names = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
-    now = {name: bool(bits >> bit & 1) for bit, name in enumerate(names)}
-    return {**now, "any_since_boot": bool(bits >> 16 & 0xF)}
-
-
-PROBES: dict[str, Probe] = {
-    "machine": Probe("uname -m", line),
-    "kernel": Probe("uname -r", line),
-    "cores": Probe("nproc", integer),
-    "cpuinfo": Probe("cat /proc/cpuinfo", cpuinfo),
-    "device_model": Probe("cat /proc/device-tree/model 2>/dev/null", line),
-    "meminfo": Probe("cat /proc/meminfo", meminfo),
-    "os_release": Probe("cat /etc/os-release 2>/dev/null", os_release),
-    "governor": Probe("cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null", line),
-    "temperature_c": Probe("cat /sys/class/thermal/thermal_zone0/temp 2>/dev/null", millidegrees),
-    "throttled": Probe("vcgencmd get_throttled 2>/dev/null", throttled),
+WHO: dict[str, Probe] = {
+    "machine": Probe("uname -m", readings.line),
+    "kernel": Probe("uname -r", readings.line),
+    "kernel_build": Probe("uname -v", readings.line),
+    "cores": Probe("nproc", readings.integer),
+    "cpuinfo": Probe("cat /proc/cpuinfo", readings.cpuinfo),
+    "device_model": Probe("cat /proc/device-tree/model 2>/dev/null", readings.line),
+    "compatible": Probe("cat /proc/device-tree/compatible 2>/dev/null", readings.strings),
+    "ram_bytes": Probe("cat /proc/meminfo", readings.meminfo),
+    "os_release": Probe("cat /etc/os-release 2>/dev/null", readings.os_release),
+    "userland_bits": Probe("getconf LONG_BIT", readings.integer),
+    "firmware": Probe(FIRMWARE, readings.firmware),
+    "clock_limits_khz": Probe(f"cat {CPUS}/cpuinfo_max_freq 2>/dev/null", readings.distinct),
 }
+"""Who the board is: `identity` and `BoardFacts.epoch` look at these."""
+
+STATES: dict[str, Probe] = {
+    "governor": Probe(f"cat {CPUS}/scaling_governor 2>/dev/null", readings.distinct),
+    "temperature_c": Probe("cat /sys/class/thermal/thermal_zone0/temp 2>/dev/null", readings.millidegrees),
+    "throttled": Probe("timeout 5 vcgencmd get_throttled 2>/dev/null", readings.throttled),
+    "clock_hz": Probe("timeout 5 vcgencmd measure_clock arm 2>/dev/null", readings.clock_hz),
+    "busy_share": Probe("head -n 1 /proc/stat; sleep 1; head -n 1 /proc/stat", readings.busy_share),
+    "swap": Probe("cat /proc/swaps 2>/dev/null", readings.swap),
+    "available_bytes": Probe("cat /proc/meminfo", readings.available_bytes),
+    "free_disk_bytes": Probe('df -Pk "$HOME"', readings.free_bytes),
+    "home_writable": Probe(
+        f'd="$HOME/{FOLDER}"; while [ ! -e "$d" ]; do d=$(dirname "$d"); done; '
+        '[ -w "$d" ] && echo yes || echo no',
+        readings.yes,
+    ),
+    "time_s": Probe("date +%s", readings.integer),
+    "time_synchronized": Probe(
+        "timeout 5 timedatectl show -p NTPSynchronized --value 2>/dev/null", readings.yes
+    ),
+}
+"""How it is doing."""
+
+ACCESS: dict[str, Probe] = {
+    "user": Probe("id -un", readings.line),
+    "uid": Probe("id -u", readings.integer),
+    "groups": Probe("id -Gn", readings.words),
+    "vcgencmd": Probe("command -v vcgencmd", readings.line),
+    "vcio": Probe(STATE.format("/dev/vcio", "r"), readings.access),
+    "vcio_group": Probe("stat -c %G /dev/vcio 2>/dev/null", readings.line),
+    "governors": Probe(f"cat {CPUS}/scaling_available_governors 2>/dev/null | head -n 1", readings.words),
+    "governor_access": Probe(STATE.format(f"{CPUS}/scaling_governor", "w"), readings.access),
+    "perf_paranoid": Probe("cat /proc/sys/kernel/perf_event_paranoid 2>/dev/null", readings.integer),
+    "perf_units": Probe("ls /sys/bus/event_source/devices 2>/dev/null", readings.words),
+    "hwmon": Probe(
+        'for d in /sys/class/hwmon/hwmon*; do [ -e "$d/name" ] || continue; '
+        'echo "${d##*/} $(tr " " _ < "$d/name")" '
+        '$(cd "$d"; ls -d curr*_input in*_input power*_input energy*_input 2>/dev/null); done',
+        readings.sensors,
+    ),
+    "rapl": Probe(STATE.format("/sys/class/powercap/intel-rapl:[0-9]/energy_uj", "r"), readings.access),
+    "pmic_rails": Probe("timeout 5 vcgencmd pmic_read_adc 2>/dev/null", readings.pmic_rails),
+    "memory_cgroup": Probe(
+        "cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || cat /proc/cgroups 2>/dev/null",
+        readings.memory_cgroup,
+    ),
+    "realtime_priority": Probe("cat /proc/self/limits 2>/dev/null", readings.realtime),
+}
+"""What the user that edgeopt logs in as may do there."""
+
+PROBES: dict[str, Probe] = {**WHO, **STATES, **ACCESS}
+
+PATIENCE_S = 90.0
+"""An emulated board starts forty processes in ten seconds."""
 
 
 def probe(transport: Transport) -> dict[str, Any]:
-    """Every probe's answer from a board; it needs no runtime there.
+    """Every probe's answer from a board, in one round trip; it needs no runtime there.
 
     Raises:
         ConnectError: The board is gone.
+        CommandError: Its shell does not do what a POSIX shell does.
     """
-    return {name: one.parse(transport.run(one.command).stdout) for name, one in PROBES.items()}
+    return read(printed(transport))
+
+
+def read(outputs: Mapping[str, str]) -> dict[str, Any]:
+    """What boards printed, understood; a probe without output did not find its fact."""
+    return {name: one.parse(outputs.get(name, "")) for name, one in PROBES.items()}
+
+
+def printed(transport: Transport) -> dict[str, str]:
+    """What each probe's command prints on a board.
+
+    Raises:
+        ConnectError: The board is gone.
+        CommandError: Its shell does not do what a POSIX shell does.
+    """
+    mark = f"edgeopt-{secrets.token_hex(8)}"
+    script = "; ".join(f"echo {mark}; ( {one.command}\n) </dev/null 2>/dev/null" for one in PROBES.values())
+    result = transport.run(f"{script}; echo {mark}", PATIENCE_S)
+    _, *outputs = result.stdout.split(f"{mark}\n")
+    if len(outputs) != len(PROBES) + 1:
+        last = (result.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise CommandError(f"the board's shell did not answer all probes; it said {last}")
+    return dict(zip(PROBES, outputs[:-1], strict=True))
