@@ -101,7 +101,7 @@ class Evaluator:
         version = self.board.facts.runtimes.get(artifact.runtime)
         return value_digest(
             artifact.sha256, artifact.runtime, version, artifact.session_options,
-            self.board.facts.epoch, self.objective.conditions, protocol.name, protocol.window_s,
+            self.board.facts.epoch, str(protocol.setting), protocol.name, protocol.window_s,
         )  # fmt: skip
 
     def measure(self, artifact: Artifact, protocol: Protocol) -> Measurement:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeopt.boards import profiles
 from edgeopt.boards.board import Board, Feeds
+from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.connect import connect
 from edgeopt.boards.inventory import Inventory
 from edgeopt.core.artifact import Artifact
@@ -74,7 +75,8 @@ def measure(
         if ready:
             ready(board, dict(zip(names, artifacts, strict=True)))
         watching.stage("measuring", len(artifacts))
-        protocol = profiles.protocols(profile, options.effort)["final"]
+        pinned_cores(options.setting, board)
+        protocol = profiles.protocols(profile, options.effort, options.setting)["final"]
         results = board.measure(artifacts, feeds, protocol)
         rows = [
             _row(number, name, model, artifact, result)

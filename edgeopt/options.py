@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Provenance
@@ -234,6 +235,7 @@ class MeasureOptions:
     Attributes:
         models: Absolute paths; the first is the control that the others are compared with.
         by_region: Also the time of each region of each model.
+        setting: The conditions to measure under.
         threads: None for the runtime's default.
     """
 
@@ -244,3 +246,4 @@ class MeasureOptions:
     threads: int | None = None
     seed: int = 0
     by_region: bool = False
+    setting: Setting = field(default_factory=Setting)

@@ -27,14 +27,16 @@ KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "preprocess": TABLE,
     },
     "objective": {
-        "name": TEXT, "conditions": TEXT, "max_latency": NUMBER, "max_p95": NUMBER, "max_power": NUMBER,
-        "max_memory": TEXT + NUMBER, "max_size": TEXT + NUMBER, "allow_modelled_energy": SWITCH,
+        "name": TEXT, "conditions": TEXT, "rate": NUMBER, "load": TEXT + NUMBER,
+        "max_latency": NUMBER, "max_p95": NUMBER, "max_power": NUMBER,
+        "max_memory": TEXT + NUMBER, "max_size": TEXT + NUMBER, "max_cold_start": NUMBER,
+        "min_utilization": TEXT + NUMBER, "allow_modelled_energy": SWITCH,
     },
     "search": {
         "budget": TEXT + WHOLE, "effort": TEXT, "sampler": TEXT, "runtime": TEXT, "threads": WHOLE,
         "seed": WHOLE, "output": TEXT, "allow_unverified": SWITCH,
     },
-    "board": {"device": TEXT, "board": TEXT, "require": TEXT, "wait": TEXT},
+    "board": {"device": TEXT, "board": TEXT, "require": TEXT, "wait": TEXT, "cpus": TEXT},
 }  # fmt: skip
 """What may stand in the file, and of which type."""
 

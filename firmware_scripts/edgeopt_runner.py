@@ -216,10 +216,12 @@ def warm_up(state: dict[str, Any], most_s: float) -> None:
         before = now
 
 
-def take(state: dict[str, Any], seconds: float) -> dict[str, Any]:
+def take(state: dict[str, Any], seconds: float, rate_hz: float | None = None) -> dict[str, Any]:
     """Time inferences for `seconds`, at least one.
 
     The first of a turn is not counted: others have used the caches. One that fills the turn does not care.
+
+    `rate_hz`: how many are asked for per second, evenly; one that is late is timed from when it was due.
     """
     run, feeds, clock = state["session"].run, state["feeds"], time.perf_counter_ns
     if state["last_ms"] < seconds * 1e3:
@@ -227,8 +229,16 @@ def take(state: dict[str, Any], seconds: float) -> dict[str, Any]:
     latencies: list[float] = []
     before_cpu, begun = time.process_time(), clock()
     now, end = begun, begun + int(seconds * 1e9)
+    due, period = begun, int(1e9 / rate_hz) if rate_hz else 0
     while now < end:
         before = clock()
+        if period:
+            if before < due:
+                time.sleep((due - before) / 1e9)
+                before = clock()  # who only slept too long was not kept waiting by the model
+            else:
+                before = due
+            due += period
         run(None, feeds)
         now = clock()
         latencies.append((now - before) / 1e6)
@@ -367,7 +377,13 @@ class Child:
 
     alive: ClassVar[list[Child]] = []
 
-    def __init__(self, orders: Orders, allowance_s: float, repeatable: bool = False) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        allowance_s: float,
+        repeatable: bool = False,
+        cpus: list[int] | None = None,
+    ) -> None:
         """`repeatable`: it executes the same instructions at the same addresses every time."""
         self.orders, self.left_s, self.kills = orders, allowance_s, oom_kills()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
@@ -382,6 +398,8 @@ class Child:
             env={**env, "PYTHONHASHSEED": "0"} if repeatable else env,
             preexec_fn=fixed_addresses if repeatable else None,
         )
+        if cpus:
+            pin(self.process, cpus)
         Child.alive.append(self)
         if not self.process.stdin or not self.process.stdout:
             raise AssertionError("both were asked to be pipes")
@@ -465,11 +483,81 @@ def fixed_addresses() -> None:
     ctypes.CDLL(None).personality(0x0040000)  # ADDR_NO_RANDOMIZE
 
 
+# ---------------------------------------------------------------- conditions: warm, loaded, pinned
+
+STEADY_C, STEADY_S, MOST_SOAK_S = 1.0, 60.0, 900.0
+"""A board is heat-soaked when its temperature has moved by less than 1 C in a minute, or after 15 minutes."""
+HOT_S = 20.0
+"""Who was idle for less than this is soaked again for twice as long as it was idle."""
+
+
+def pin(process: subprocess.Popen[bytes], cpus: list[int]) -> None:
+    """Keep a process on some cores: before it has imported anything, so whatever it starts is there, too."""
+    try:
+        os.sched_setaffinity(process.pid, cpus)
+    except (OSError, ValueError) as error:
+        process.kill()
+        raise Failed("request", f"this board lets nobody be pinned to the cores {cpus}: {error}") from None
+
+
+class OtherWork:
+    """Processes that keep each core busy for a share of the time."""
+
+    PERIOD_S = 0.02
+
+    def __init__(self, share: float) -> None:
+        self.pids = [self.busy(cpu, share) for cpu in sorted(os.sched_getaffinity(0))] if share else []
+
+    def busy(self, cpu: int, share: float) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        try:  # whatever happens, this copy must never go on as a supervisor
+            die_with_parent()
+            os.sched_setaffinity(0, [cpu])
+            while True:
+                begun = time.perf_counter()
+                while time.perf_counter() - begun < share * self.PERIOD_S:
+                    pass
+                time.sleep(max(0.0, begun + self.PERIOD_S - time.perf_counter()))
+        finally:
+            os._exit(1)
+
+    def end(self) -> None:
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self.pids = []
+
+
+def soak(race: Race, idle_s: float | None) -> dict[str, Any]:
+    """Run the first model until the board is as warm as it will get; `idle_s`: since it last was, or None.
+
+    Temperatures in C, about two seconds apart; without a sensor the whole time is taken.
+    """
+    begun, seen = time.monotonic(), []
+    least_s = 2 * idle_s if idle_s is not None and idle_s < HOT_S else None
+    worker = Child(race.orders, race.protocol["deadline_s"] + MOST_SOAK_S, cpus=race.cpus)
+    try:
+        worker.ask("load", job=race.jobs[0], started_ns=worker.started_ns)
+        while True:
+            worker.ask("take", seconds=2.0)
+            now_s, now_c = time.monotonic() - begun, temperature_c()
+            seen.append((now_s, now_c))
+            lately = [c for s, c in seen if c is not None and s >= now_s - STEADY_S]
+            steady = now_s >= STEADY_S and bool(lately) and max(lately) - min(lately) < STEADY_C
+            if steady or now_s >= (MOST_SOAK_S if least_s is None else least_s):
+                return {"seconds": now_s, "temperatures_c": [c for _, c in seen]}
+    finally:
+        worker.end()
+
+
 class Race:
     """Models measured in turns, a slice each, in one fresh process each; model 0 is the control."""
 
     def __init__(self, orders: Orders, jobs: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
         self.orders, self.jobs, self.protocol = orders, jobs, protocol
+        self.cpus = protocol.get("cpus") or None
         self.results: list[dict[str, Any]] = [
             {"processes": [], "stopped_early": False, "error": None} for _ in jobs
         ]
@@ -505,14 +593,15 @@ class Race:
             return {}
 
     def start(self, index: int) -> None:
-        self.children[index] = new = Child(self.orders, self.protocol["deadline_s"])
+        self.children[index] = new = Child(self.orders, self.protocol["deadline_s"], cpus=self.cpus)
         told = self.ask(index, "load", job=self.jobs[index], started_ns=new.started_ns)
         self.notes[index] = {**told, "latencies_ms": [], "slices": [], "cpu_s": 0.0, "wall_s": 0.0}
         if told:
             self.ask(index, "warm_up", most_s=min(2.0, self.protocol["window_s"]))
 
     def slice(self, index: int) -> None:
-        taken, note = self.ask(index, "take", seconds=self.protocol["slice_s"]), self.notes[index]
+        seconds, rate_hz = self.protocol["slice_s"], self.protocol.get("rate_hz")
+        taken, note = self.ask(index, "take", seconds=seconds, rate_hz=rate_hz), self.notes[index]
         if taken:
             note["slices"].append(len(taken["latencies_ms"]))
             note["peak_rss_bytes"] = taken["peak_rss_bytes"]
@@ -535,6 +624,7 @@ class Runner:
         self.objects, self.orders, self.deadline_s = folder / "objects", orders, 0.0
         self.runtimes: dict[str, dict[str, Any]] = {}
         self.templates: dict[str, Child] = {}
+        self.hot_at: float | None = None
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def on_hello(self, counts: bool = False) -> dict[str, Any]:
@@ -576,9 +666,17 @@ class Runner:
         )
         for index, job in enumerate(jobs):
             race.results[index]["runtime_rss_bytes"] = self.bare(job["runtime"]).get("peak_rss_bytes")
+        soaked = None
+        if protocol.get("soak"):
+            soaked = soak(race, None if self.hot_at is None else time.monotonic() - self.hot_at)
         before, begun = conditions(), time.monotonic()
-        for turn in range(protocol["processes"]):
-            race.run(turn)
+        other_work = OtherWork(protocol.get("load") or 0.0)
+        try:
+            for turn in range(protocol["processes"]):
+                race.run(turn)
+        finally:
+            other_work.end()
+        self.hot_at = time.monotonic() if soaked else None
         after, capacity_s = conditions(), (time.monotonic() - begun) * (os.cpu_count() or 1)
         other = None
         if before["busy_s"] is not None and after["busy_s"] is not None:
@@ -588,6 +686,7 @@ class Runner:
             "before": before,
             "after": after,
             "other_cpu": None if other is None else max(0.0, other) / capacity_s,
+            "soaked": soaked,
         }
 
     def on_profile(self, job: dict[str, Any], runs: int) -> Any:

@@ -70,6 +70,7 @@ def _measurement(
     wall_s = sum(process["wall_s"] for process in processes)
     before, after = answer["before"], answer["after"]
     throttled = _throttled(before["throttled_bits"], after["throttled_bits"])
+    is_cool = protocol.setting.name == "bench"  # elsewhere it may throttle, as it will in the field
     return Measurement(
         latency=Quantity(p50, "ms", low, high, "measured", "clock"),
         latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
@@ -89,7 +90,8 @@ def _measurement(
         throttled=throttled,
         control_ratio=1.0 if model is control else _control_ratio(model, control),
         stopped_early=model["stopped_early"],
-        validity="the board throttled while it was measured" if throttled else None,
+        conditions=protocol.setting.name,
+        validity="the board throttled while it was measured" if throttled and is_cool else None,
         protocol=protocol.name,
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeopt.boards.places import home
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.profile import DeviceProfile
@@ -118,7 +119,9 @@ def check(path: Path) -> DeviceProfile:
     return profile
 
 
-def protocols(profile: DeviceProfile, effort: Effort = "normal") -> dict[str, Protocol]:
+def protocols(
+    profile: DeviceProfile, effort: Effort = "normal", setting: Setting | None = None
+) -> dict[str, Protocol]:
     """How each stage measures on this device.
 
     `quick` shortens the windows to a quarter and the least number of runs with them, so it supports fewer
@@ -135,6 +138,7 @@ def protocols(profile: DeviceProfile, effort: Effort = "normal") -> dict[str, Pr
             window_s=protocol.window_s * scale,
             min_runs=round(protocol.min_runs * min(1.0, scale)),
             deadline_s=protocol.deadline_s * max(1.0, scale),
+            setting=setting or Setting(),
         )
         for stage, protocol in stages.items()
     }

@@ -29,6 +29,8 @@ from edgeopt.runtimes import litert, onnxruntime
 
 HELLO_DEADLINE_S = 120.0
 REQUEST_DEADLINE_S = 1200.0
+MOST_SOAK_S = 1000.0
+"""What the runner may take to warm a board up, and a little more."""
 
 
 class RunnerBoard:
@@ -75,10 +77,14 @@ class RunnerBoard:
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256) for artifact in artifacts], path)
+            setting = protocol.setting
+            paced_s = 1.5 * protocol.min_runs / setting.rate_hz if setting.rate_hz else 0.0
+            deadline_s = protocol.deadline_s + paced_s
+            soak_s = MOST_SOAK_S if setting.name == "sustained" else 0.0
             answer = dialogue.ask(
                 "measure",
-                protocol.deadline_s,
-                patience_s=protocol.deadline_s * protocol.processes * len(artifacts) + GRACE_S,
+                deadline_s,
+                patience_s=deadline_s * protocol.processes * len(artifacts) + soak_s + GRACE_S,
                 jobs=[job(artifact, sha256, names) for artifact in artifacts],
                 protocol={
                     "processes": protocol.processes,
@@ -86,6 +92,10 @@ class RunnerBoard:
                     "window_s": protocol.window_s,
                     "slice_s": protocol.slice_s,
                     "stop_ratio": protocol.stop_ratio,
+                    "soak": setting.name == "sustained",
+                    "rate_hz": setting.rate_hz,
+                    "load": setting.load,
+                    "cpus": list(setting.cpus),
                 },
             )
         results = answers.measurements(answer, protocol, self.facts.cores)

@@ -54,6 +54,24 @@ def positive(flag: str, value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def share(flag: str, value: Any) -> float | None:
+    """0.3 of `30%` or `0.3`, or None.
+
+    Raises:
+        ConfigError: Neither, or not between 0 and 1.
+    """
+    if value is None:
+        return None
+    text = str(value).strip()
+    try:
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise ConfigError(f"{flag} {value} is not a share", hint="write 30% or 0.3")
+    return found
+
+
 def size_bytes(flag: str, value: Any) -> float | None:
     """Bytes, or None.
 

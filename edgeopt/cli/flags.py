@@ -98,6 +98,34 @@ Effort = Annotated[
         rich_help_panel=BOARD,
     ),
 ]  # fmt: skip
+Conditions = Annotated[
+    Literal["bench", "sustained", "app"] | None,
+    typer.Option(
+        "--conditions", rich_help_panel=GOAL,
+        help="bench: cool and quiet; sustained: heat-soaked, throttling recorded; app: --rate, --load, "
+        "--cpus. [dim]\\[default: bench][/dim]",
+    ),
+]  # fmt: skip
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate", metavar="HZ", rich_help_panel=GOAL,
+        help="Inferences that the application asks for per second; one that waits is timed with its wait.",
+    ),
+]  # fmt: skip
+Load = Annotated[
+    str | None,
+    typer.Option(
+        "--load", metavar="30%", rich_help_panel=GOAL,
+        help="Share of every core that other work takes meanwhile.",
+    ),
+]  # fmt: skip
+Cpus = Annotated[
+    str | None,
+    typer.Option(
+        "--cpus", metavar="LIST", rich_help_panel=BOARD, help="Pin the model to these cores, as 0-3 or 0,2."
+    ),
+]  # fmt: skip
 Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="Fix the number of threads.", rich_help_panel=BOARD),

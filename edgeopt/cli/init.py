@@ -89,7 +89,7 @@ max_drop = "1%"                    # of the original's score; 0.01 is absolute
 # std = [0.229, 0.224, 0.225]
 
 [objective]
-name = "latency"                   # latency p95 cold-start energy memory size
+name = "latency"                   # latency p95 cold-start energy memory size utilization
 # max_size = "8M"
 # max_memory = "256M"
 # max_p95 = 20                     # ms

@@ -36,6 +36,10 @@ def measure(
     fixed: flags.Fixed = None,
     threads: flags.Threads = None,
     effort: flags.Effort = None,
+    conditions: flags.Conditions = None,
+    rate: flags.Rate = None,
+    load: flags.Load = None,
+    cpus: flags.Cpus = None,
     seed: flags.Seed = None,
     require: flags.Require = None,
     against: Annotated[
@@ -74,6 +78,8 @@ def measure(
     said = given.settings(
         {
             ("model", "shape"): shape, ("model", "fixed"): fixed, ("data", "path"): data,
+            ("objective", "conditions"): conditions, ("objective", "rate"): rate, ("objective", "load"): load,
+            ("board", "cpus"): cpus,
             ("search", "threads"): threads, ("search", "effort"): effort, ("search", "seed"): seed,
             ("board", "device"): device, ("board", "board"): board, ("board", "require"): require,
         }
@@ -86,6 +92,7 @@ def measure(
         threads=given.threads(said),
         seed=given.seed(said),
         by_region=by_region,
+        setting=given.setting(said),
     )
     names = names_of(options.models)
     if gate:

@@ -10,7 +10,6 @@ import typer
 
 from edgeopt.cli import flags, names
 from edgeopt.cli.answer import Answer
-from edgeopt.core.errors import ConfigError
 
 EPILOG = flags.examples(
     "edgeopt optimize --device local",
@@ -20,7 +19,7 @@ EPILOG = flags.examples(
     "edgeopt optimize model.onnx --device rpi5 --budget 0 --require emulated --json",
 )
 
-ObjectiveChoice = Literal["latency", "p95", "cold-start", "energy", "memory", "size"]
+ObjectiveChoice = Literal["latency", "p95", "cold-start", "energy", "memory", "size", "utilization"]
 
 
 def optimize(
@@ -67,10 +66,9 @@ def optimize(
             rich_help_panel=flags.GOAL,
         ),
     ] = None,
-    conditions: Annotated[
-        Literal["bench", "sustained", "app"] | None,
-        typer.Option("--conditions", help="[dim]\\[default: bench][/dim]", rich_help_panel=flags.GOAL),
-    ] = None,
+    conditions: flags.Conditions = None,
+    rate: flags.Rate = None,
+    load: flags.Load = None,
     max_latency: Annotated[
         float | None,
         typer.Option("--max-latency", metavar="MS", help="Limit of the median.", rich_help_panel=flags.GOAL),
@@ -92,6 +90,24 @@ def optimize(
     max_power: Annotated[
         float | None,
         typer.Option("--max-power", metavar="W", help="Limit of the power.", rich_help_panel=flags.GOAL),
+    ] = None,
+    max_cold_start: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cold-start",
+            metavar="MS",
+            help="Limit from process start to the first output.",
+            rich_help_panel=flags.GOAL,
+        ),
+    ] = None,
+    min_utilization: Annotated[
+        str | None,
+        typer.Option(
+            "--min-utilization",
+            metavar="10%",
+            help="Least share of the board's peak arithmetic that is achieved.",
+            rich_help_panel=flags.GOAL,
+        ),
     ] = None,
     shape: flags.Shape = None,
     fixed: flags.Fixed = None,
@@ -122,10 +138,7 @@ def optimize(
         typer.Option("--runtime", help="[dim]\\[default: onnxruntime][/dim]", rich_help_panel=flags.SEARCH),
     ] = None,
     threads: flags.Threads = None,
-    cpus: Annotated[
-        str | None,
-        typer.Option("--cpus", metavar="LIST", help="Pin to these cores.", rich_help_panel=flags.BOARD),
-    ] = None,
+    cpus: flags.Cpus = None,
     require: flags.Require = None,
     wait: flags.Wait = None,
     seed: flags.Seed = None,
@@ -165,11 +178,9 @@ def optimize(
     [cyan]edgeopt.toml[/cyan]. Repeating the command resumes.
     """
     from edgeopt.cli.live import view
-    from edgeopt.cli.settings import LATER, optimize_options, settings
+    from edgeopt.cli.settings import optimize_options, settings
     from edgeopt.report.summary import summary
 
-    if cpus is not None:
-        raise ConfigError(f"--cpus is {LATER}", hint="use --threads")
     said = settings(
         {
             ("model", "path"): model, ("model", "shape"): shape, ("model", "fixed"): fixed,
@@ -177,6 +188,9 @@ def optimize(
             ("data", "path"): data, ("data", "calibration"): calibration, ("data", "confirm"): confirm,
             ("data", "metric"): metric, ("data", "max_drop"): max_drop,
             ("objective", "name"): objective, ("objective", "conditions"): conditions,
+            ("objective", "rate"): rate, ("objective", "load"): load, ("board", "cpus"): cpus,
+            ("objective", "max_cold_start"): max_cold_start,
+            ("objective", "min_utilization"): min_utilization,
             ("objective", "max_latency"): max_latency, ("objective", "max_p95"): max_p95,
             ("objective", "max_memory"): max_memory, ("objective", "max_size"): max_size,
             ("objective", "max_power"): max_power,

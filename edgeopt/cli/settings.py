@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgeopt.cli import checked, names
+from edgeopt.core.conditions import Conditions, Setting, parse_cpus
 from edgeopt.core.errors import ConfigError
-from edgeopt.core.measurement import Conditions
 from edgeopt.core.objective import OBJECTIVES, Limits, MaxDrop, Objective
 from edgeopt.options import (
     EFFORTS,
@@ -154,23 +154,37 @@ def objective(said: Settings) -> Objective:
     Raises:
         ConfigError: An unknown figure or condition, or a limit that is no number above 0.
     """
-    conditions = checked.choice(
-        "--conditions", said.get("objective", "conditions", "bench"), get_args(Conditions)
-    )
-    if conditions != "bench":
-        raise ConfigError(f"--conditions {conditions} is {LATER}", hint="leave it out: bench is measured")
     limits = Limits(
         max_latency_ms=checked.positive("--max-latency", said.get("objective", "max_latency")),
         max_p95_ms=checked.positive("--max-p95", said.get("objective", "max_p95")),
         max_memory_bytes=checked.size_bytes("--max-memory", said.get("objective", "max_memory")),
         max_size_bytes=checked.size_bytes("--max-size", said.get("objective", "max_size")),
         max_power_w=checked.positive("--max-power", said.get("objective", "max_power")),
+        max_cold_start_ms=checked.positive("--max-cold-start", said.get("objective", "max_cold_start")),
+        min_utilization=checked.share("--min-utilization", said.get("objective", "min_utilization")),
     )
     return Objective(
         name=checked.choice("--objective", said.get("objective", "name", "latency"), OBJECTIVES),
         max_drop=MaxDrop.parse(str(said.get("data", "max_drop", "1%"))),
         limits=limits,
-        conditions=conditions,
+        conditions=setting(said),
+    )
+
+
+def setting(said: Settings) -> Setting:
+    """The conditions to measure under: `app` where a rate or a load is given and nothing else is said.
+
+    Raises:
+        ConfigError: They contradict each other, or are not understood.
+    """
+    rate_hz = checked.positive("--rate", said.get("objective", "rate"))
+    load, cpus = checked.share("--load", said.get("objective", "load")), said.get("board", "cpus")
+    usual = "app" if rate_hz or load else "bench"
+    return Setting(
+        checked.choice("--conditions", said.get("objective", "conditions", usual), get_args(Conditions)),
+        rate_hz,
+        load or 0.0,
+        parse_cpus(cpus) if cpus else (),
     )
 
 

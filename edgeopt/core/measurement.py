@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from edgeopt.core.conditions import Conditions, Setting
 from edgeopt.core.quantity import Provenance, Quantity
-
-Conditions = Literal["bench", "sustained", "app"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,7 @@ class Protocol:
         stop_ratio: Give up on an artifact this many times slower than the control after its first
             slice (None: never).
         deadline_s: A process that takes longer is killed, and its candidate fails.
+        setting: The conditions to measure under.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Protocol:
     slice_s: float
     stop_ratio: float | None
     deadline_s: float
+    setting: Setting = field(default_factory=Setting)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
-from edgeopt.core.measurement import Conditions, Measurement
+from edgeopt.core.measurement import Measurement
 from edgeopt.core.trial import Accuracy, Trial
 
-ObjectiveName = Literal["latency", "p95", "cold-start", "energy", "memory", "size"]
-OBJECTIVES: tuple[ObjectiveName, ...] = ("latency", "p95", "cold-start", "energy", "memory", "size")
+ObjectiveName = Literal["latency", "p95", "cold-start", "energy", "memory", "size", "utilization"]
+OBJECTIVES: tuple[ObjectiveName, ...] = (
+    "latency", "p95", "cold-start", "energy", "memory", "size", "utilization",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,20 @@ class MaxDrop:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard constraints; None is unconstrained."""
+    """Hard constraints; None is unconstrained.
+
+    Attributes:
+        min_utilization: Least roofline fraction, 0..1: of the arithmetic that the board could do. How busy
+            the CPU is says nothing: spinning threads keep it busy, too.
+    """
 
     max_latency_ms: float | None = None
     max_p95_ms: float | None = None
     max_memory_bytes: float | None = None
     max_size_bytes: float | None = None
     max_power_w: float | None = None
+    max_cold_start_ms: float | None = None
+    min_utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ class Objective:
     name: ObjectiveName = "latency"
     max_drop: MaxDrop = field(default_factory=lambda: MaxDrop(0.01, relative=True))
     limits: Limits = field(default_factory=Limits)
-    conditions: Conditions = "bench"
+    conditions: Setting = field(default_factory=Setting)
 
     def value(self, measurement: Measurement, artifact: Artifact) -> float | None:
         """The figure to minimise, corrected for the board's drift where it is a time; None if unknown."""
@@ -76,11 +86,12 @@ class Objective:
             "energy": measurement.energy_mj.value if measurement.energy_mj else None,
             "memory": measurement.peak_rss_bytes,
             "size": artifact.size_bytes,
+            "utilization": _times_the_ceiling(measurement),
         }
         value = figures[self.name]
         if value is None:
             return None
-        timed = self.name in ("latency", "p95", "cold-start")
+        timed = self.name in ("latency", "p95", "cold-start", "utilization")
         return float(value) / (measurement.drift or 1.0) if timed else float(value)
 
     @property
@@ -97,6 +108,7 @@ class Objective:
             "latency": measurement.process_p50_ms,
             "p95": measurement.process_p95_ms,
             "cold-start": measurement.process_cold_start_ms,
+            "utilization": _each_times_the_ceiling(measurement),
         }
         return figures.get(self.name, ())
 
@@ -120,7 +132,9 @@ class Objective:
         return (
             _over("latency", measurement.p50_ms, self.limits.max_latency_ms, "ms")
             or _over("p95", measurement.p95_ms, self.limits.max_p95_ms, "ms")
+            or _over("cold start", measurement.cold_start_ms, self.limits.max_cold_start_ms, "ms")
             or _over("peak memory", measurement.peak_rss_bytes, self.limits.max_memory_bytes, "bytes")
+            or _under("utilization", measurement.roofline_fraction, self.limits.min_utilization)
             or _over("power", power_w, self.limits.max_power_w, "W")
         )
 
@@ -137,3 +151,23 @@ def _over(what: str, value: float | None, limit: float | None, unit: str) -> str
     if value is None:
         return f"{what} is limited to {limit:g} {unit}, but this board cannot tell it"
     return None if value <= limit else f"{what} {value:.4g} {unit} is over the limit of {limit:g} {unit}"
+
+
+def _under(what: str, value: float | None, limit: float | None) -> str | None:
+    if limit is None:
+        return None
+    if value is None:
+        return f"{what} is to be {limit:.1%} at least, but this board cannot tell it"
+    return None if value >= limit else f"{what} {value:.1%} is under the limit of {limit:.1%}"
+
+
+def _times_the_ceiling(measurement: Measurement) -> float | None:
+    """How many times longer an inference takes than its arithmetic at the board's peak: 1 is the roofline."""
+    return 1 / measurement.roofline_fraction if measurement.roofline_fraction else None
+
+
+def _each_times_the_ceiling(measurement: Measurement) -> tuple[float, ...]:
+    if not measurement.roofline_fraction:
+        return ()
+    ceiling_ms = measurement.p50_ms * measurement.roofline_fraction
+    return tuple(p50_ms / ceiling_ms for p50_ms in measurement.process_p50_ms)

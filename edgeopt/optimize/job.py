@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeopt.boards import connect, profiles
 from edgeopt.boards.board import Board
+from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.inventory import Inventory
 from edgeopt.core import plugins
 from edgeopt.core.digest import file_digest
@@ -106,6 +107,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
     )
     with connected.board as board:
         _check_energy(options, board)
+        cores = pinned_cores(options.objective.conditions, board)
         for remark in inputs.remarks:
             observer.announce(remark)
         max_opset, max_ir = _supported(board)
@@ -114,8 +116,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             inputs.gate.original("search")  # a metric that raises must leave nothing behind
         _make_folder(options.output)
         ranges = _ranges(options, inputs, observer)
-        space = search_space(inputs.model, lossy=ranges is not None, cores=board.facts.cores)
-        space = _fixed_threads(space, options.threads, board)
+        space = search_space(inputs.model, lossy=ranges is not None, cores=cores)
+        space = _fixed_threads(space, options.threads, cores, board)
         context = SearchContext(
             space=space,
             objective=options.objective,
@@ -160,7 +162,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 space,
                 store,
                 evaluator,
-                profiles.protocols(profile, options.effort),
+                profiles.protocols(profile, options.effort, options.objective.conditions),
             )
 
 
@@ -208,10 +210,6 @@ def _check_flags(options: OptimizeOptions) -> None:
         )
     if options.model.resolve() == (options.output / "best.onnx").resolve():
         raise ConfigError(f"the result would overwrite the model {options.model}", hint="choose another -o")
-    if options.objective.conditions != "bench":
-        raise ConfigError(
-            f"--conditions {options.objective.conditions} is not in this version", hint="use bench"
-        )
 
 
 def _check_energy(options: OptimizeOptions, board: Board) -> None:
@@ -250,16 +248,16 @@ def _check_runtime(model: Model, max_opset: int, max_ir: int, board: Board) -> N
         raise BoardError(error.message, error.hint) from error
 
 
-def _fixed_threads(space: SearchSpace, threads: int | None, board: Board) -> SearchSpace:
+def _fixed_threads(space: SearchSpace, threads: int | None, cores: int, board: Board) -> SearchSpace:
     """The space with the number of threads decided by the user.
 
     Raises:
-        ConfigError: More than the board has cores.
+        ConfigError: More than the cores that the board has, or that the model is pinned to.
     """
     if threads is None:
         return space
-    if threads > board.facts.cores:
-        raise ConfigError(f"--threads {threads}: {board.name} has {board.facts.cores} cores")
+    if threads > cores:
+        raise ConfigError(f"--threads {threads}: the model has {cores} cores of {board.name}")
     said = str(threads)
     points = tuple(
         DecisionPoint(p.site, (said,), said) if p.site == "runtime:threads" else p for p in space.points
@@ -278,7 +276,7 @@ def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[st
     """What a study is of: with any other, its trials would not be comparable."""
     goal: dict[str, Any] = {
         "objective": options.objective.name,
-        "conditions": options.objective.conditions,
+        "conditions": str(options.objective.conditions),
         "max-drop": str(options.objective.max_drop),
         "limits": str(options.objective.limits),
     }

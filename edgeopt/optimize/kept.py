@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import StudyError
 from edgeopt.core.objective import Limits, MaxDrop, Objective
 from edgeopt.options import BoardOptions, DataOptions, OptimizeOptions
@@ -51,7 +52,10 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
         board=BoardOptions(fields["device"]),
         data=DataOptions(**(data | {"base": Path(data["base"]), "shapes": shapes})),
         objective=Objective(
-            goal["name"], MaxDrop(**goal["max_drop"]), Limits(**goal["limits"]), goal["conditions"]
+            goal["name"],
+            MaxDrop(**goal["max_drop"]),
+            Limits(**goal["limits"]),
+            Setting.from_json(goal["conditions"]),
         ),
     )
     return replace(options, **{name: fields[name] for name in FIELDS})

@@ -57,7 +57,9 @@ def _protocol(job: Job) -> tuple[str, ...]:
             f"edgeopt confirm {job.options.output} --board NAME measures the result on hardware.",
         )
     screen, final = job.screening, job.protocols["final"]
+    setting = job.options.objective.conditions
     return (
+        f"Conditions: {setting}.",
         f"Screening: one fresh process, at least {screen.min_runs} runs and {screen.window_s:g} s, "
         f"in turns of {screen.slice_s:g} s with the original.",
         f"Final stage: {final.processes} fresh processes of at least {final.window_s:g} s for each model, "

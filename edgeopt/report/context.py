@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.objective import Limits, MaxDrop, Objective
 from edgeopt.core.region import Region
@@ -59,7 +60,10 @@ class ReportContext:
         goal = fields["objective"]
         known = dict(fields) | {
             "objective": Objective(
-                goal["name"], MaxDrop(**goal["max_drop"]), Limits(**goal["limits"]), goal["conditions"]
+                goal["name"],
+                MaxDrop(**goal["max_drop"]),
+                Limits(**goal["limits"]),
+                Setting.from_json(goal["conditions"]),
             ),
             "regions": tuple((name, operators) for name, operators in fields["regions"]),
             "samples": {name: tuple(values) for name, values in fields["samples"].items()},

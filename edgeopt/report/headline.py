@@ -19,6 +19,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "energy": ("energy per inference", "less energy"),
     "memory": ("peak memory", "less memory"),
     "size": ("file size", "smaller"),
+    "utilization": ("time over the board's peak arithmetic", "closer to the board's peak"),
 }
 """Of each objective: what it is called, and what having less of it is called."""
 
@@ -59,6 +60,7 @@ def value(t: Document, figure: str) -> float | None:
         "energy": t.get("energy_mj"),
         "memory": t.get("peak_rss_bytes"),
         "size": t.get("size_bytes"),
+        "utilization": 1 / fraction if (fraction := t.get("roofline_fraction")) else None,
     }[figure]
     return None if found is None else float(found)
 
@@ -210,6 +212,8 @@ def written(figure: str, found: float | None) -> str:
         return UNKNOWN
     if figure == "energy":
         return f"{found:.3g} mJ"
+    if figure == "utilization":
+        return f"{found:.3g}"
     return size(found) if figure in ("memory", "size") else ms(found)
 
 
