@@ -535,7 +535,7 @@ def soak(race: Race, idle_s: float | None) -> dict[str, Any]:
 
     Temperatures in C, about two seconds apart; without a sensor the whole time is taken.
     """
-    begun, seen = time.monotonic(), []
+    begun, seen = time.monotonic(), [(0.0, temperature_c())]
     least_s = 2 * idle_s if idle_s is not None and idle_s < HOT_S else None
     worker = Child(race.orders, race.protocol["deadline_s"] + MOST_SOAK_S, cpus=race.cpus)
     try:
@@ -544,7 +544,8 @@ def soak(race: Race, idle_s: float | None) -> dict[str, Any]:
             worker.ask("take", seconds=2.0)
             now_s, now_c = time.monotonic() - begun, temperature_c()
             seen.append((now_s, now_c))
-            lately = [c for s, c in seen if c is not None and s >= now_s - STEADY_S]
+            first = max(at for at, (s, _) in enumerate(seen) if s <= max(0.0, now_s - STEADY_S))
+            lately = [c for _, c in seen[first:] if c is not None]
             steady = now_s >= STEADY_S and bool(lately) and max(lately) - min(lately) < STEADY_C
             if steady or now_s >= (MOST_SOAK_S if least_s is None else least_s):
                 return {"seconds": now_s, "temperatures_c": [c for _, c in seen]}
