@@ -47,7 +47,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = Protocol(
         "final", processes=4, min_runs=70, window_s=0.05, slice_s=0.02, stop_ratio=None, deadline_s=60
     )
-    monkeypatch.setattr(profiles, "protocols", lambda profile, effort: {"final": protocol})
+    monkeypatch.setattr(profiles, "protocols", lambda profile, effort, setting: {"final": protocol})
 
 
 def before(run: Callable[..., Ran], folder: Path, *arguments: object, **changed: Any) -> Any:

@@ -26,7 +26,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = Protocol(
         "final", processes=2, min_runs=20, window_s=0.05, slice_s=0.02, stop_ratio=None, deadline_s=60
     )
-    monkeypatch.setattr(profiles, "protocols", lambda profile, effort: {"final": protocol})
+    monkeypatch.setattr(profiles, "protocols", lambda profile, effort, setting: {"final": protocol})
 
 
 def save(folder: Path, text: str) -> Path:
