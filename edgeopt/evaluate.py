@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from edgeopt.boards import room
 from edgeopt.boards.board import Board, Feeds
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
@@ -80,6 +81,8 @@ class Evaluator:
             artifact = self.builder.build(candidate)
         except CandidateFailed as error:
             return Prepared(candidate, failed=error.message)
+        if refused := room.refusal(artifact, self.board.facts):
+            return Prepared(candidate, failed=refused.message)
         prepared = Prepared(candidate, artifact)
         if broken := self._broken_rewrite(candidate) or self.objective.size_violation(artifact):
             return replace(prepared, infeasible=broken)

@@ -68,13 +68,20 @@ def connect(
         opened = _virtual(profile, workload, watching) if emulated else _predicted(profile, workload)
         return Connected(opened, reason)
     address = chosen.named.address if chosen.named else Address.parse(chosen.name)
-    physical = open_board(chosen.name if chosen.named else str(address), profile, address, workload)
+    name = chosen.name if chosen.named else str(address)
+    physical = open_board(name, profile, address, workload, watching)
     reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"
     watching.announce(reason)
     return Connected(physical, reason)
 
 
-def open_board(name: str, profile: DeviceProfile, address: Address, workload: Workload) -> RunnerBoard:
+def open_board(
+    name: str,
+    profile: DeviceProfile,
+    address: Address,
+    workload: Workload,
+    observer: Observer | None = None,
+) -> RunnerBoard:
     """Connect to a physical board and check that it is what the profile describes.
 
     Raises:
@@ -83,7 +90,9 @@ def open_board(name: str, profile: DeviceProfile, address: Address, workload: Wo
         ConfigError: There is no such transport.
     """
     transport = plugins.load("transports", address.scheme)
-    opened = RunnerBoard(name, profile.name, lambda: transport.connect(address), _ceiling(profile, workload))
+    opened = RunnerBoard(
+        name, profile.name, lambda: transport.connect(address), _ceiling(profile, workload), observer
+    )
     try:
         require_identity(profile, opened.facts, name)
     except BoardError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
+from edgeopt.boards import profiles
 from edgeopt.boards.address import Address
 from edgeopt.boards.inventory import Inventory, NamedBoard
 from edgeopt.core.errors import BoardError, ConfigError
@@ -38,6 +40,34 @@ def device_of(board: str) -> str | None:
     return device if kind == VIRTUAL and colon and device and not device.startswith("//") else None
 
 
+def virtual_device(board: str) -> str | None:
+    """As `device_of`, but only a device that can be emulated.
+
+    Raises:
+        ConfigError: There is no such device, or its profile does not say enough; the hint lists those that do.
+    """
+    device = device_of(board)
+    if device is not None and device not in (known := emulated_devices()):
+        unknown = "cannot be emulated" if device in profiles.names() else "is no known device"
+        raise ConfigError(
+            f"--board {board}: {device} {unknown}",
+            hint=", ".join(f"{VIRTUAL}:{name}" for name in known) + " can be emulated",
+        )
+    return device
+
+
+def emulated_devices() -> list[str]:
+    """The devices whose profiles say enough to emulate them."""
+    from edgeopt.boards.virtual.cycles import CycleModel
+
+    found = []
+    for name in profiles.names():
+        with contextlib.suppress(ConfigError):
+            CycleModel.of(profiles.load(name))
+            found.append(name)
+    return found
+
+
 def resolve(
     profile: DeviceProfile, board: str | None, inventory: Inventory, require: Provenance | None = None
 ) -> Choice:
@@ -58,11 +88,29 @@ def resolve(
     if require and STRENGTH[choice.provenance] < STRENGTH[require]:
         raise BoardError(
             f"--require {require}, but this board's figures would be {choice.provenance}: {choice.why}",
-            hint=f"edgeopt boards add NAME ssh://user@host --device {profile.name}",
+            hint=_stronger(profile, require),
         )
     if choice.provenance == "emulated" and board is not None:
         _require_emulator(profile)
     return choice
+
+
+def _stronger(profile: DeviceProfile, require: Provenance) -> str:
+    """What makes the figures of a device at least `require`."""
+    name = profile.name
+    hardware = "measure on one: "
+    if name == "local":
+        return f"{hardware}--board local"
+    hardware += f"edgeopt boards add NAME ssh://user@host --device {name}"
+    if require == "measured":
+        return hardware
+    from edgeopt.boards.virtual import tools
+
+    if _emulation_obstacle(profile):
+        return hardware
+    if line := tools.install_line():
+        return f"what emulates one is missing here: {line}"
+    return f"--board {VIRTUAL}, or leave --board out"
 
 
 def _choose(profile: DeviceProfile, inventory: Inventory) -> Choice:
@@ -107,16 +155,25 @@ def _named(profile: DeviceProfile, board: str, inventory: Inventory) -> Choice:
 
 def _obstacle(profile: DeviceProfile) -> str | None:
     """Why this machine cannot emulate such a board, with the line that changes it; None if it can."""
-    from edgeopt.boards.virtual import cycles, tools
+    from edgeopt.boards.virtual import tools
+
+    if obstacle := _emulation_obstacle(profile):
+        return obstacle
+    try:
+        tools.require()
+    except BoardError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return None
+
+
+def _emulation_obstacle(profile: DeviceProfile) -> str | None:
+    """What the profile does not say that emulating takes."""
+    from edgeopt.boards.virtual import cycles
 
     try:
         cycles.CycleModel.of(profile)
     except ConfigError as error:
         return error.message
-    try:
-        tools.require()
-    except BoardError as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeopt.boards import answers
+from edgeopt.boards import answers, room
 from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.dialogue import GRACE_S, Dialogue
@@ -24,6 +24,7 @@ from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
+from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance
 from edgeopt.runtimes import litert, onnxruntime
 
@@ -31,6 +32,9 @@ HELLO_DEADLINE_S = 120.0
 REQUEST_DEADLINE_S = 1200.0
 MOST_SOAK_S = 1000.0
 """What the runner may take to warm a board up, and a little more."""
+
+LONG_UPLOAD_BYTES = 32_000_000
+"""What takes some seconds over a slow network, or to an emulated board: whoever waits is told."""
 
 
 class RunnerBoard:
@@ -56,11 +60,13 @@ class RunnerBoard:
         device: str,
         open_transport: Callable[[], Transport],
         ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
+        observer: Observer | None = None,
     ) -> None:
         """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak, given the shapes of its
-        inputs; None if unknown."""
+        inputs; None if unknown. `observer` is told of uploads that take long."""
         self.name, self.device = name, device
         self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
+        self._observer = observer or Observer()
         self._transport: Transport | None = None
         self._dialogue: Dialogue | None = None
         self._python, self._reason = "python3", None
@@ -70,7 +76,14 @@ class RunnerBoard:
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
     ) -> list[Measurement | CandidateFailed]:
-        """See `Board.measure`."""
+        """See `Board.measure`. What cannot fit the board's memory is refused without being uploaded."""
+        refused = [room.refusal(artifact, self.facts) for artifact in artifacts]
+        if any(refused):
+            fitting = [a for a, why in zip(artifacts, refused, strict=True) if why is None]
+            measured = iter(self.measure(fitting, feeds, protocol) if fitting else ())
+            merged = [why or next(measured) for why in refused]
+            # Without its control, nobody is related to another one instead.
+            return [_uncontrolled(result) for result in merged] if refused[0] else merged
         for artifact in artifacts:
             self._require(artifact.runtime)
         with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
@@ -111,6 +124,7 @@ class RunnerBoard:
             CandidateFailed: The artifact cannot be run.
         """
         self._require(artifact.runtime)
+        self._require_room(artifact)
         if artifact.runtime == litert.NAME:
             raise CandidateFailed(
                 "LiteRT does not tell the times of single operators", hint="profile the ONNX model instead"
@@ -129,6 +143,7 @@ class RunnerBoard:
             CandidateFailed: The artifact cannot be run.
         """
         self._require(artifact.runtime)
+        self._require_room(artifact)
         for group in feeds_files.chunks(samples):
             with tempfile.TemporaryDirectory() as folder:
                 asked, answered = Path(folder, "samples.npz"), Path(folder, "outputs.npz")
@@ -207,9 +222,14 @@ class RunnerBoard:
             raise ConnectError(f"{self.name} is closed")
         wanted = {sha256: path for path, sha256 in artifacts} | {(sha256 := file_digest(feeds)): feeds}
         present = self._dialogue.ask("stat", REQUEST_DEADLINE_S, objects=list(wanted))
-        for name in wanted.keys() - set(present):
+        lacking = wanted.keys() - set(present)
+        for name in lacking:
             if not wanted[name].is_file():
                 raise ConfigError(f"{wanted[name]} is missing")
+        size_bytes = sum(wanted[name].stat().st_size for name in lacking)
+        if size_bytes >= LONG_UPLOAD_BYTES and not self.is_this_machine:
+            self._observer.announce(f"uploading {size_bytes / 1e6:.0f} MB to {self.name}")
+        for name in lacking:
             self._transport.put(wanted[name], name)
         return sha256
 
@@ -218,6 +238,10 @@ class RunnerBoard:
             raise ConfigError(f"the on-board runner cannot run {runtime} models")
         if runtime not in self.facts.runtimes:
             raise self._lacks(runtime)
+
+    def _require_room(self, artifact: Artifact) -> None:
+        if refused := room.refusal(artifact, self.facts):
+            raise refused
 
     def _lacks(self, runtime: str) -> ConnectError:
         reason = self._reason if runtime == onnxruntime.NAME else "it is not installed"
@@ -236,6 +260,10 @@ class RunnerBoard:
         return (
             replace(result, roofline_fraction=min(1.0, ceiling_ms / result.p50_ms)) if ceiling_ms else result
         )
+
+
+def _uncontrolled(result: Measurement | CandidateFailed) -> Measurement | CandidateFailed:
+    return replace(result, control_ratio=None) if isinstance(result, Measurement) else result
 
 
 _RUNTIMES = {onnxruntime.NAME: onnxruntime, litert.NAME: litert}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,9 @@ from edgeopt.cli.answer import Answer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from edgeopt.boards.address import Address
     from edgeopt.boards.virtual.running import Running
+    from edgeopt.core.progress import Observer
 
 app = typer.Typer(
     help="Boards to measure on.",
@@ -45,7 +48,9 @@ def list_(as_json: flags.Json = False) -> Answer:
         for b in Inventory.load().boards.values()
     ]
     rows += [{"name": b.name, "device": b.device, "url": b.url, "file": None} for b in machine.running()]
-    return Answer({"boards": rows}, lambda: _list(rows))
+    made_of = {b.name: _packages(b) for b in machine.running()}
+    document = [{**row, "packages": made_of.get(str(row["name"]))} for row in rows]
+    return Answer({"boards": document}, lambda: _list(rows))
 
 
 @app.command(epilog=flags.examples("edgeopt boards add kitchen-pi ssh://pi@10.0.0.7 --device rpi4"))
@@ -103,23 +108,27 @@ def probe(
     board: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|local|URL",
-            help="Which board.",
+            metavar="BOARD",
+            help="Which board: local, virtual:rpi4, virtual (the one that is up), a name, or an address.",
             autocompletion=names.complete_board,
             show_default=False,
         ),
     ],
     as_json: flags.Json = False,
 ) -> Answer:
-    """Ask a board what it is: core, memory, system, temperature. It needs no runtime there."""
-    from edgeopt.boards.address import Address
-    from edgeopt.boards.inventory import Inventory
+    """Ask a board what it is: core, memory, system, temperature. It needs no runtime there.
+
+    A virtual board that is not up is started, and ends with the answer.
+    """
     from edgeopt.boards.probes import probe as ask
+    from edgeopt.cli.live import view
     from edgeopt.core import plugins
 
-    bare = board == "local" or "://" in board
-    address = Address.parse(board) if bare else Inventory.load().get(board).address
-    with closing(plugins.load("transports", address.scheme).connect(address)) as transport:
+    with (
+        view(as_json=as_json) as observer,
+        _address(board, observer) as address,
+        closing(plugins.load("transports", address.scheme).connect(address)) as transport,
+    ):
         found = ask(transport)
     document: dict[str, Any] = {"board": board, "address": str(address), "facts": found}
     return Answer(document, lambda: _facts(board, found))
@@ -135,7 +144,7 @@ def up(
         str,
         typer.Argument(
             metavar="DEVICE",
-            help="What it shall be.",
+            help="What it shall be: rpi4, or virtual:rpi4.",
             autocompletion=names.complete_device,
             show_default=False,
         ),
@@ -154,10 +163,11 @@ def up(
 ) -> Answer:
     """Start a virtual board: the real arm64 runtime under emulation, on this machine. It stays until down."""
     from edgeopt.boards import profiles
+    from edgeopt.boards.resolve import virtual_device
     from edgeopt.boards.virtual import machine
     from edgeopt.cli.live import view
 
-    names.known("device", device, names.devices())
+    device = virtual_device(device) or names.known("device", device, names.devices())
     profile = profiles.load(device)
     with view(as_json=as_json) as observer:
         board = machine.up(
@@ -200,6 +210,24 @@ def down(
     return Answer({"down": ended}, lambda: f"down: {', '.join(ended)}" if ended else "no virtual board is up")
 
 
+@contextmanager
+def _address(board: str, observer: Observer) -> Iterator[Address]:
+    """Where a board is, whatever way it is named; a virtual one is up meanwhile."""
+    from edgeopt.boards.address import Address
+    from edgeopt.boards.inventory import Inventory
+    from edgeopt.boards.resolve import VIRTUAL, virtual_device
+
+    if board == VIRTUAL or virtual_device(board):
+        from edgeopt.boards.virtual import machine
+
+        with machine.named(virtual_device(board), observer) as running:
+            yield Address.parse(running.url)
+    elif board == "local" or "://" in board:
+        yield Address.parse(board)
+    else:
+        yield Inventory.load().get(board).address
+
+
 def _memory_bytes(size: str) -> int:
     """Memory comes in powers of two: of all sizes, here `1G` is 1 GiB."""
     from edgeopt.options import parse_size_bytes
@@ -216,7 +244,15 @@ def _virtual(board: Running) -> dict[str, Any]:
         "port": board.port,
         "pid": board.pid,
         "ram_bytes": board.ram_bytes,
+        "packages": _packages(board),
     }
+
+
+def _packages(board: Running) -> dict[str, str]:
+    """Which versions Debian had when its image was made: two machines with one digest emulate alike."""
+    from edgeopt.core.digest import file_digest
+
+    return {"sha256": file_digest(board.packages), "file": str(board.packages)}
 
 
 def _up(document: dict[str, Any]) -> str:

@@ -51,6 +51,7 @@ def confirm(
     from edgeopt.optimize.confirm import confirm as run
     from edgeopt.options import ConfirmOptions, parse_duration_s
 
+    _check_hardware(board)
     options = ConfirmOptions(
         folder=folder,
         board=board,
@@ -62,6 +63,19 @@ def confirm(
     with view(as_json=as_json) as observer:
         result = run(options, observer)
     return Answer(result.document, lambda: _show(result.document), result.exit_code)
+
+
+def _check_hardware(board: str) -> None:
+    """Refuse boards whose figures are no measurements, before the study is read."""
+    from edgeopt.boards.resolve import VIRTUAL, device_of
+    from edgeopt.core.errors import ConfigError
+
+    if board in (VIRTUAL, "predicted") or device_of(board):
+        raise ConfigError(
+            f"confirm measures on hardware, and --board {board} is none",
+            hint="--board NAME of boards.toml, or ssh://user@host; to search on a virtual board: edgeopt "
+            "optimize MODEL --board virtual",
+        )
 
 
 def _show(document: Mapping[str, Any]) -> RenderableType:

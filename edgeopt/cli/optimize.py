@@ -212,8 +212,6 @@ def optimize(
         )
     elif options.project:
         remarks.append(f"settings from {options.project}")
-    if options.effort == "quick":
-        remarks.append("--effort quick: short windows, wide intervals")
 
     from edgeopt.optimize import optimize as run
 

@@ -257,9 +257,9 @@ def _device_of(board: str | None) -> str:
     """The device that a board's name says: this machine, or what `boards.toml` says of it."""
     if board == "local":
         return "local"
-    from edgeopt.boards.resolve import device_of
+    from edgeopt.boards.resolve import virtual_device
 
-    if virtual := device_of(board or ""):
+    if virtual := virtual_device(board or ""):
         return virtual
     if board is not None and board not in names.FIXED_BOARDS and "://" not in board:
         from edgeopt.boards.inventory import Inventory

@@ -13,7 +13,20 @@ START_S = 1.5
 
 
 def estimate(job: Job) -> str:
-    """The board time of references, search and final stage, in a sentence."""
+    """The board time of references, search and final stage, and what the effort does to it, in a sentence."""
+    return _board_time(job) + _effort(job)
+
+
+def _effort(job: Job) -> str:
+    effort = job.options.effort
+    if effort == "normal":
+        return ""
+    if job.board.provenance != "measured":
+        return f"; --effort {effort} changes nothing, for {job.board.provenance} figures take no windows"
+    return "; --effort quick: short windows, wide intervals" if effort == "quick" else ""
+
+
+def _board_time(job: Job) -> str:
     if job.board.provenance == "predicted":
         return f"{len(job.space.points)} decisions; predicting needs no board time"
     if job.board.provenance == "emulated":

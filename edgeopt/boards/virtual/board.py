@@ -22,7 +22,7 @@ from edgeopt.boards.virtual.counting import Counts, Segment
 from edgeopt.boards.virtual.nodes import Event, node_times
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
-from edgeopt.core.digest import value_digest
+from edgeopt.core.digest import file_digest, value_digest
 from edgeopt.core.errors import BoardError, CandidateFailed, ConnectError, MeasurementInvalid
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
@@ -59,6 +59,7 @@ class Machine(Protocol):
     Attributes:
         url: An SSH address.
         counts: Folder in which the counting plugin writes.
+        packages: File that lists what is installed, with versions.
     """
 
     @property
@@ -68,8 +69,10 @@ class Machine(Protocol):
     @property
     def counts(self) -> Path: ...
     @property
+    def packages(self) -> Path: ...
+    @property
     def alive(self) -> bool: ...
-    def lock(self) -> contextlib.AbstractContextManager[object]: ...
+    def lock(self, waiting: Callable[[], None] = ...) -> contextlib.AbstractContextManager[object]: ...
 
 
 class Pricing(Protocol):
@@ -112,6 +115,7 @@ class VirtualBoard(RunnerBoard):
         ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
         revive: Callable[[], Machine] | None = None,
         end: Callable[[], None] = lambda: None,
+        observer: Observer | None = None,
     ) -> None:
         """`revive` starts another machine where this one has died; `end` is called on `close`."""
         self._machine, self._profile, self._pricing = machine, profile, pricing
@@ -119,7 +123,7 @@ class VirtualBoard(RunnerBoard):
         self.pairwise_error = pricing.pairwise_error
         self._known: OrderedDict[str, Counted] = OrderedDict()
         self._words: dict[str, tuple[int, ...]] = {}
-        super().__init__(machine.name, profile.name, self._open, ceiling_ms)
+        super().__init__(machine.name, profile.name, self._open, ceiling_ms, observer)
         self.is_this_machine = False  # host work slows it down, and changes nothing
 
     @classmethod
@@ -138,10 +142,12 @@ class VirtualBoard(RunnerBoard):
             ConfigError: The profile does not know enough to emulate the device.
             BoardError: This machine lacks what emulates it, or it does not start.
         """
-        from edgeopt.boards.virtual import machine
+        from edgeopt.boards.virtual import machine, tools
         from edgeopt.boards.virtual.cycles import CycleModel
 
         pricing = pricing or CycleModel.of(profile)
+        if observer and (remark := tools.other_llvm()):
+            observer.announce(remark)
         for running in machine.running():
             if running.device == profile.name:
                 if running.made_with != version.machine(profile):
@@ -149,7 +155,7 @@ class VirtualBoard(RunnerBoard):
                         f"{running.name} is up since before its profile or edgeopt changed",
                         hint=f"edgeopt boards down {running.name}; then repeat the command",
                     )
-                return cls(running, profile, pricing, ceiling_ms)
+                return cls(running, profile, pricing, ceiling_ms, observer=observer)
 
         own = [machine.up(profile, keep=False, observer=observer)]
 
@@ -163,7 +169,7 @@ class VirtualBoard(RunnerBoard):
                 machine.down(own.pop())
 
         try:
-            return cls(own[0], profile, pricing, ceiling_ms, revive, end)
+            return cls(own[0], profile, pricing, ceiling_ms, revive, end, observer)
         except BaseException:
             end()
             raise
@@ -253,10 +259,11 @@ class VirtualBoard(RunnerBoard):
 
     def _count(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool) -> Counted:
         self._require(artifact.runtime)
+        self._require_room(artifact)
         if not self._machine.alive:
             self._disconnect()  # the next connection is to another, or says that there is none
         single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
-        with self._reachable() as dialogue, TemporaryDirectory() as folder, self._machine.lock():
+        with self._reachable() as dialogue, TemporaryDirectory() as folder, self._machine.lock(self._waiting):
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)
@@ -273,6 +280,9 @@ class VirtualBoard(RunnerBoard):
             answer["peak_rss_bytes"],
             answer["runtime_rss_bytes"],
         )
+
+    def _waiting(self) -> None:
+        self._observer.announce(f"waiting for {self.name}: another command is counting on it")
 
     def _own_counts(self, starts: int) -> Counts:
         written = self._written()
@@ -317,11 +327,12 @@ class VirtualBoard(RunnerBoard):
     def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
         """As the runner says, but with the device's cores; its figures change with the profile, too."""
         found = facts(hello)
+        emulation = version.emulation(self._profile, file_digest(self._machine.packages))
         return replace(
             found,
             cores=self._pricing.cores,
             core_parts=found.core_parts[:1] * self._pricing.cores,
-            kernel=f"{found.kernel} emulated {version.emulation(self._profile)}",
+            kernel=f"{found.kernel} emulated {emulation}",
         )
 
 

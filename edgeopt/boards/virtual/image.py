@@ -16,7 +16,7 @@ from edgeopt.boards.virtual import cpio, lifeline, locks, qemu, recipe, rootfs, 
 from edgeopt.core.errors import BoardError, EdgeoptError
 from edgeopt.core.progress import Observer
 
-FILES = ("disk", "kernel", "initrd", "key", "known_hosts")
+FILES = ("disk", "kernel", "initrd", "key", "known_hosts", rootfs.PACKAGES)
 CHECKSUMS = "checksums.json"
 FINISH_TIMEOUT_S = 300.0
 BLOCK_BYTES = 1 << 20
@@ -26,7 +26,8 @@ UNUSED_S = 30 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished image: `disk`, `kernel`, `initrd`, the client's `key`, `known_hosts` with the guest's."""
+    """A finished image: `disk`, `kernel`, `initrd`, the client's `key`, `known_hosts` with the guest's, and
+    `packages.txt`: the Debian packages and versions that are in it."""
 
     folder: Path
 

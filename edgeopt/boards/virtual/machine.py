@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeopt.boards import places
+from edgeopt.boards import places, profiles
 from edgeopt.boards.virtual import image as images
 from edgeopt.boards.virtual import locks, tools
 from edgeopt.boards.virtual.qemu import Machine
@@ -79,6 +79,30 @@ def running() -> list[Running]:
             if (board := Running.read(folder)) and board.kept and board.alive:
                 found.append(board)
     return found
+
+
+@contextlib.contextmanager
+def named(device: str | None, observer: Observer | None = None) -> Iterator[Running]:
+    """The virtual board of a device: the one that is up, else one that ends with the block. None: the only one
+    that is up, of whatever device.
+
+    Raises:
+        ConfigError: None is up, or several are, and no device is named.
+        BoardError: It does not start.
+    """
+    there = [board for board in running() if device in (None, board.device)]
+    if len(there) == 1:
+        yield there[0]
+        return
+    if device is None:
+        found = f"{len(there)} are up" if there else "none is up"
+        example = there[0].name if there else "virtual:rpi4"
+        raise ConfigError(f"which virtual board? {found}", hint=f"name its device, too: {example}")
+    board = up(profiles.load(device), observer=observer)
+    try:
+        yield board
+    finally:
+        down(board)
 
 
 def down(board: Running) -> None:

@@ -10,7 +10,7 @@ from edgeopt.core.digest import value_digest
 GUEST = Path(__file__).parent / "guest"
 """The guest's own files: its first processes, SSH server configuration, packages, wheels, modules."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the builder makes something else of the same files."""
 
 SUITE = "bookworm"

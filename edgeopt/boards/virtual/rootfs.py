@@ -12,12 +12,27 @@ import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from urllib.parse import unquote
 
 from edgeopt.boards.virtual import lifeline, recipe, tools
 from edgeopt.core.errors import BoardError, EdgeoptError
 
+PACKAGES = "packages.txt"
+"""The Debian packages in the image with their versions: the recipe says which, their archive says what of."""
+
 TRIES = 2
 """A mirror in the middle of an update fails once."""
+
+UNREACHABLE = (
+    "Failed to establish a new connection", "Cannot connect to proxy", "Connection to ", "ProxyError",
+    "NewConnectionError", "Could not fetch URL", "timed out", "ConnectTimeout", "Name or service not known",
+    "Temporary failure in name resolution", "Retrying (",
+)  # fmt: skip
+"""How pip says that it has reached nobody, before it says that nobody has the package."""
+
+LIST_ARCHIVES = 'ls "$1/var/cache/apt/archives" > "$1.archives"'
+"""What mmdebstrap runs while the packages are still there that it has fetched: nothing else tells versions,
+for packages that are only unpacked are in no database."""
 
 SUPERFLUOUS = (
     "boot", "lib/modules", "lib/udev", "usr/lib/linux-image-*", "usr/lib/*/perl", "usr/share/perl",
@@ -27,7 +42,7 @@ SUPERFLUOUS = (
 
 
 def make(folder: Path, public_key: str, host_key: Path) -> Path:
-    """Make `folder/root`, `folder/kernel` and `folder/initrd`'s ingredients in `folder/first`.
+    """Make `folder/root`, `folder/kernel`, `folder/packages.txt` and the first RAM disk's `folder/first`.
 
     Args:
         public_key: Whose owner may log in.
@@ -51,6 +66,9 @@ def make(folder: Path, public_key: str, host_key: Path) -> Path:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(root / recipe.PACKAGES.lstrip("/"))
         shutil.rmtree(wheels)
+        archives = root.with_name(f"{root.name}.archives")
+        (folder / PACKAGES).write_text(_versions(archives.read_text().split()))
+        archives.unlink()
         _first(root, folder)
         for pattern in SUPERFLUOUS:
             for folder_of_no_use in root.glob(pattern):
@@ -73,13 +91,14 @@ def _debian(root: Path, given_up: threading.Event) -> None:
     source = f"deb [signed-by={tools.KEYRING}] {recipe.mirror()} {recipe.SUITE} main"
     command: list[str | Path] = [
         "mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64", "--quiet",
-        f"--include={','.join(recipe.listed('packages.txt'))}", recipe.SUITE, root, source,
+        f"--extract-hook={LIST_ARCHIVES}", f"--include={','.join(recipe.listed('packages.txt'))}",
+        recipe.SUITE, root, source,
     ]  # fmt: skip
 
     def clean() -> None:
         shutil.rmtree(root, ignore_errors=True)
 
-    _fetch("Debian's packages", command, root.parent, clean, given_up)
+    _fetch("Debian's packages", command, root.parent, clean, given_up, _debian_remedy)
 
 
 def _download(wheels: Path, given_up: threading.Event) -> None:
@@ -89,7 +108,7 @@ def _download(wheels: Path, given_up: threading.Event) -> None:
         "--retries", "1", "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation", "cp",
         "--python-version", recipe.PYTHON, *platforms, "--dest", wheels, "-r", recipe.GUEST / "wheels.txt",
     ]  # fmt: skip
-    _fetch("the guest's Python packages", command, wheels.parent, lambda: None, given_up)
+    _fetch("the guest's Python packages", command, wheels.parent, lambda: None, given_up, _pip_remedy)
 
 
 def _fetch(
@@ -98,7 +117,9 @@ def _fetch(
     folder: Path,
     clean: Callable[[], None],
     given_up: threading.Event,
+    remedy: Callable[[str], str],
 ) -> None:
+    """`remedy` is told what the command has said, and says what to do."""
     status, said = 0, ""
     # When they are killed, both tools leave what they have fetched so far in the temporary folder.
     environment = {"TMPDIR": str(folder), "LC_ALL": "C.UTF-8"}
@@ -114,7 +135,26 @@ def _fetch(
                              hint=f"{sys.executable} -m ensurepip")  # fmt: skip
     raise BoardError(
         f"cannot download {what}: {_telling(said)}",
-        hint="a virtual board needs the network once; EDGEOPT_DEBIAN_MIRROR names another Debian mirror",
+        hint=remedy(said),
+    )
+
+
+def _debian_remedy(said: str) -> str:
+    del said
+    return "making the image needs the network, once; EDGEOPT_DEBIAN_MIRROR names another Debian mirror"
+
+
+def _pip_remedy(said: str) -> str:
+    if "DO NOT MATCH THE HASHES" in said or "not match any of" in said:
+        return "the package index has another file than the one that edgeopt pins: use PyPI (PIP_INDEX_URL)"
+    if "No matching distribution" in said and not any(sign in said for sign in UNREACHABLE):
+        return (
+            "the package index that pip is set to lacks this arm64 wheel: use one that mirrors PyPI in full "
+            "(PIP_INDEX_URL, or pip config list)"
+        )
+    return (
+        "making the image needs the network, once; pip's settings name another package index or a proxy "
+        "(PIP_INDEX_URL, https_proxy)"
     )
 
 
@@ -123,6 +163,12 @@ def _telling(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     marked = [line for line in lines if line.lower().startswith(("e: ", "err:", "error"))]
     return (marked or lines or ["no reason given"])[0][:200]
+
+
+def _versions(archives: Sequence[str]) -> str:
+    """A line for each package, its name and version, from what apt calls their files."""
+    parts = [unquote(name).removesuffix(".deb").split("_") for name in archives if name.endswith(".deb")]
+    return "".join(f"{name} {version}\n" for name, version, _ in sorted(parts))
 
 
 def _first(root: Path, folder: Path) -> None:

@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import quote
 
-from edgeopt.boards.virtual import locks, qemu, recipe
+from edgeopt.boards.virtual import locks, qemu, recipe, rootfs
 from edgeopt.boards.virtual.qmp import Qmp
 from edgeopt.core.errors import ConnectError
 from edgeopt.core.files import write_atomically
@@ -65,18 +65,23 @@ class Running:
         return self.folder / qemu.COUNTS
 
     @property
+    def packages(self) -> Path:
+        """The Debian packages that are in it, a line each with name and version."""
+        return self.folder / rootfs.PACKAGES
+
+    @property
     def alive(self) -> bool:
         return start_time(self.pid) == self.started_ticks
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """One counting user at a time.
+    def lock(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """One counting user at a time; `waiting` is called once if that is somebody else now.
 
         Raises:
             ConnectError: The board has ended.
         """
         self.require_alive()
-        with locks.locked(self.folder / "counting.lock"):
+        with locks.locked(self.folder / "counting.lock", waiting):
             yield
 
     def qmp(self) -> Qmp:
@@ -134,9 +139,9 @@ class Running:
 def write_ssh_config(folder: Path, image: Path, port: int) -> None:
     """How to reach a board: the key to offer, and the one host key to accept.
 
-    Both are copied, for a board outlives an image that is found damaged and made again.
+    Both are copied, and what is in it, for a board outlives an image that is found damaged and made again.
     """
-    for name in ("key", "known_hosts"):
+    for name in ("key", "known_hosts", rootfs.PACKAGES):
         write_atomically(folder / name, (image / name).read_bytes())
         (folder / name).chmod(0o600)
     lines = {

@@ -17,7 +17,7 @@ from edgeopt.boards.virtual.image import Image
 from edgeopt.boards.virtual.qemu import Machine
 from edgeopt.boards.virtual.qmp import Qmp, connect_unix
 from edgeopt.boards.virtual.running import Running, start_time, write_ssh_config
-from edgeopt.boards.virtual.saved import Saved
+from edgeopt.boards.virtual.saved import Saved, State
 from edgeopt.core.errors import BoardError
 from edgeopt.core.progress import Observer
 
@@ -57,15 +57,19 @@ class Start:
         """
         (self._folder / qemu.COUNTS).mkdir()
         self._held.append(self._image.use())
-        restoring, self._port = self._saved.exists, port or 0
-        with ThreadPoolExecutor(1) as pool:  # reading it all takes about as long as restoring does
-            self._damage = pool.submit(self._find_damage, restoring)
-            try:
-                return self._run(counter, caches, restoring)
-            except BoardError as error:
-                if damage := self._damage.result():  # then that is why
-                    raise damage from None
-                raise self._reason() or error from None
+        state, self._port = self._saved.open(), port or 0
+        try:
+            with ThreadPoolExecutor(1) as pool:  # reading it all takes about as long as restoring does
+                self._damage = pool.submit(self._find_damage, state)
+                try:
+                    return self._run(counter, caches, state)
+                except BoardError as error:
+                    if damage := self._damage.result():  # then that is why
+                        raise damage from None
+                    raise self._reason() or error from None
+        finally:
+            if state:
+                state.close()
 
     def board(self, device: str, made_with: str, port: int, *, kept: bool) -> Running:
         """The board, its record written."""
@@ -92,14 +96,14 @@ class Start:
         self._close()
         self.ended = True
 
-    def _run(self, counter: Path, caches: Sequence[tuple[int, int]], restoring: bool) -> int:
-        self._launch(self._machine.command(self._image.folder, self._port, counter, caches), restoring)
+    def _run(self, counter: Path, caches: Sequence[tuple[int, int]], state: State | None) -> int:
+        self._launch(self._machine.command(self._image.folder, self._port, counter, caches), state)
         self._wait_for("its control socket", lambda: (self._folder / qemu.CONTROL).exists())
         with Qmp(self._folder / qemu.CONTROL) as qmp:
             port = qmp.port()
             write_ssh_config(self._folder, self._image.folder, port)
             saving = None
-            if restoring:
+            if state:
                 self._wait_for("its saved state", lambda: qmp.status() != "inmigrate")
                 qmp.cont()  # it was saved while it was stopped
             else:
@@ -117,22 +121,17 @@ class Start:
             raise damage
         return port
 
-    def _launch(self, command: list[str], restoring: bool) -> None:
-        state: int | None = None
-        if restoring:
-            state = os.open(self._saved.path, os.O_RDONLY | os.O_CLOEXEC)
-            command += ["-incoming", f"fd:{state}"]
-        descriptors = [*self._held, *([state] if state is not None else [])]
-        try:
-            with (self._folder / LOG).open("wb") as log:
-                self._program = lifeline.Bound(
-                    command, output=log, folder=self._folder, descriptors=descriptors,
-                    # What the guest writes to its disk goes to a nameless file there.
-                    environment={"TMPDIR": str(self._folder)},
-                )  # fmt: skip
-        finally:
-            if state is not None:
-                os.close(state)
+    def _launch(self, command: list[str], state: State | None) -> None:
+        descriptors = list(self._held)
+        if state:
+            command += ["-incoming", f"fd:{state.descriptor}"]
+            descriptors.append(state.descriptor)
+        with (self._folder / LOG).open("wb") as log:
+            self._program = lifeline.Bound(
+                command, output=log, folder=self._folder, descriptors=descriptors,
+                # What the guest writes to its disk goes to a nameless file there.
+                environment={"TMPDIR": str(self._folder)},
+            )  # fmt: skip
 
     def _save(self, qmp: Qmp) -> Path | None:
         """Save the board as it is now; None if that cannot be done."""
@@ -187,11 +186,11 @@ class Start:
         )
         return BoardError(f"the virtual board's emulator ended while it started: {why or f'status {status}'}")
 
-    def _find_damage(self, restoring: bool) -> Damaged | None:
+    def _find_damage(self, state: State | None) -> Damaged | None:
         if name := self._image.damage():
             return Damaged(f"the virtual board's image is damaged ({name})", self._image.discard)
-        if restoring and self._saved.is_damaged:
-            return Damaged("the virtual board's saved state is damaged", self._saved.discard)
+        if state and state.is_damaged:
+            return Damaged("the virtual board's saved state is damaged", state.discard)
         return None
 
     def _console(self) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 from edgeopt.core.errors import BoardError
 
 LEAST_LLVM = 19
-"""The first with a scheduling model of every core that is priced."""
+"""The first with a scheduling model of every core that is priced, and the one whose prices the calibration of
+the shipped profiles is fitted to: another may price the same block differently, so it is taken first."""
+
+NEWEST_LLVM = LEAST_LLVM + 6
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FILES = {KEYRING: "debian-archive-keyring", Path("/usr/include/stdio.h"): "libc6-dev"}
@@ -50,11 +53,15 @@ def require() -> None:
         BoardError: Something is missing; the hint is the line that installs it.
     """
     if lacking := missing():
-        packages = " ".join(dict.fromkeys(item.package for item in lacking))
         raise BoardError(
-            f"a virtual board needs {', '.join(item.command for item in lacking)}",
-            hint=f"sudo apt-get install -y --no-install-recommends {packages}",
+            f"a virtual board needs {', '.join(item.command for item in lacking)}", hint=install_line()
         )
+
+
+def install_line() -> str | None:
+    """The command that installs what is missing; None where nothing is."""
+    packages = " ".join(dict.fromkeys(item.package for item in missing()))
+    return f"sudo apt-get install -y --no-install-recommends {packages}" if packages else None
 
 
 def which(command: str) -> str | None:
@@ -63,12 +70,29 @@ def which(command: str) -> str | None:
 
 
 def llvm(command: str) -> Path | None:
-    """An LLVM tool that is new enough: `llvm-mca-19` and later, or `llvm-mca` if that is one."""
-    for version in range(LEAST_LLVM + 6, LEAST_LLVM - 1, -1):
+    """An LLVM tool that is new enough: of LLVM 19 if that is here, by either name, else of the next."""
+    plain = shutil.which(command)
+    plain_version = _version_in_path(Path(plain)) if plain else None
+    for version in range(LEAST_LLVM, NEWEST_LLVM + 1):
         if found := shutil.which(f"{command}-{version}"):
             return Path(found)
-    if plain := shutil.which(command):
-        version_in_path = re.search(r"llvm-?(\d+)", str(Path(plain).resolve()))
-        if version_in_path and int(version_in_path[1]) >= LEAST_LLVM:
+        if plain and plain_version == version:
             return Path(plain)
-    return None
+    return Path(plain) if plain and (plain_version or 0) > NEWEST_LLVM else None
+
+
+def other_llvm() -> str | None:
+    """What to tell whoever gets prices of another LLVM than the calibration was made with; None: no need."""
+    path = llvm("llvm-mca")
+    if path is None or (version := _version_in_path(path)) == LEAST_LLVM:
+        return None
+    return (
+        f"{path} is of LLVM {version}; the emulation is calibrated with LLVM {LEAST_LLVM}, so figures may be "
+        f"off by more than they say: apt-get install llvm-{LEAST_LLVM}"
+    )
+
+
+def _version_in_path(path: Path) -> int | None:
+    """Of an LLVM tool, from its own name or its folder's, links followed: asking it takes a process."""
+    found = re.findall(r"llvm-?(\d+)", str(path.resolve())) or re.findall(r"-(\d+)$", path.name)
+    return int(found[-1]) if found else None

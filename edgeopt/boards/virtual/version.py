@@ -21,9 +21,12 @@ def machine(profile: DeviceProfile) -> str:
     return value_digest(recipe.digest(), plugin, cache_arguments(profile))[:16]
 
 
-def emulation(profile: DeviceProfile) -> str:
-    """Of all that a figure comes from: the machine, how it counts, and what prices the counts."""
+def emulation(profile: DeviceProfile, packages: str) -> str:
+    """Of all that a figure comes from: the machine, how it counts, and what prices the counts.
+
+    `packages` names and versions what Debian had when the image was made: that is not in the recipe.
+    """
     facts = {section: profile.facts.get(section, {}) for section in SECTIONS}
     values = {section: {name: fact.value for name, fact in body.items()} for section, body in facts.items()}
     pricing = (assembly.REVISION, inorder.REVISION, assembly.llvm_version(assembly.tool("llvm-mca")))
-    return value_digest(machine(profile), COUNTING, pricing, values)[:8]
+    return value_digest(machine(profile), packages, COUNTING, pricing, values)[:8]
