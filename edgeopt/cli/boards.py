@@ -248,10 +248,12 @@ def _virtual(board: Running) -> dict[str, Any]:
     }
 
 
-def _packages(board: Running) -> dict[str, str]:
+def _packages(board: Running) -> dict[str, str] | None:
     """Which versions Debian had when its image was made: two machines with one digest emulate alike."""
     from edgeopt.core.digest import file_digest
 
+    if not board.packages.is_file():  # it is up since before edgeopt kept that
+        return None
     return {"sha256": file_digest(board.packages), "file": str(board.packages)}
 
 
