@@ -44,7 +44,7 @@ def virtual_device(board: str) -> str | None:
     """As `device_of`, but only a device that can be emulated.
 
     Raises:
-        ConfigError: There is no such device, or its profile does not say enough; the hint lists those that do.
+        ConfigError: There is no such device, or its profile does not say enough; the hint lists the others.
     """
     device = device_of(board)
     if device is not None and device not in (known := emulated_devices()):

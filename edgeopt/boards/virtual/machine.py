@@ -83,8 +83,9 @@ def running() -> list[Running]:
 
 @contextlib.contextmanager
 def named(device: str | None, observer: Observer | None = None) -> Iterator[Running]:
-    """The virtual board of a device: the one that is up, else one that ends with the block. None: the only one
-    that is up, of whatever device.
+    """The virtual board of a device: the one that is up, else one that ends with the block.
+
+    With None, the only one that is up, of whatever device.
 
     Raises:
         ConfigError: None is up, or several are, and no device is named.
