@@ -8,9 +8,10 @@ import pytest
 
 from edgeopt.boards import profiles
 from edgeopt.boards.inventory import Inventory, NamedBoard
-from edgeopt.boards.resolve import device_of, resolve
+from edgeopt.boards.resolve import device_of, resolve, virtual_device
 from edgeopt.boards.virtual import tools
 from edgeopt.core.errors import BoardError, ConfigError
+from edgeopt.core.quantity import Provenance
 
 NOBODY = Inventory({})
 RPI4 = profiles.load("rpi4")
@@ -75,6 +76,34 @@ def test_hardware_that_is_required_is_not_emulated(all_tools: Path) -> None:
         with pytest.raises(BoardError, match=r"--require measured, but .* would be emulated"):
             resolve(RPI4, board, NOBODY, "measured")
     assert resolve(RPI4, None, KITCHEN, "measured").provenance == "measured"
+
+
+def test_what_is_required_is_said_how_to_get(
+    all_tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hint(board: str | None, require: Provenance) -> str:
+        with pytest.raises(BoardError) as refusal:
+            resolve(RPI4, board, NOBODY, require)
+        assert refusal.value.exit_code == 4
+        return str(refusal.value.hint)
+
+    assert hint("virtual", "measured").startswith("measure on one: edgeopt boards add")
+    assert hint("predicted", "emulated") == "--board virtual, or leave --board out"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(tools, "SYSTEM_FOLDERS", str(tmp_path))
+    for board in (None, "predicted"):
+        assert "apt-get install -y --no-install-recommends qemu-system-arm" in hint(board, "emulated")
+    assert "apt-get" not in hint(None, "measured")
+
+
+def test_a_device_that_cannot_be_emulated_is_told_those_that_can() -> None:
+    assert virtual_device("virtual:rpi4") == "rpi4"
+    assert virtual_device("virtual") is virtual_device("ssh://pi") is None
+    for device, why in (("nonsense", "is no known device"), ("local", "cannot be emulated")):
+        with pytest.raises(ConfigError, match=f"{device} {why}") as refusal:
+            virtual_device(f"virtual:{device}")
+        assert "virtual:rpi4" in str(refusal.value.hint)
+        assert "virtual:local" not in str(refusal.value.hint)
 
 
 def test_the_device_in_the_name_of_a_virtual_board() -> None:

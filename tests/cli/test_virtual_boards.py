@@ -29,10 +29,15 @@ def test_a_board_goes_up_is_listed_can_be_probed_and_goes_down(
     assert document["model"] == "Raspberry Pi 4 Model B"
     assert document["ram_bytes"] == 1 << 30
     (row,) = run("boards", "list", "--json").document["boards"]
+    assert row["packages"] == document["packages"]
+    assert "linux-image" in Path(row["packages"]["file"]).read_text()
     assert (row["name"], row["device"], row["url"]) == ("virtual:rpi4", "rpi4", document["url"])
     assert "virtual:rpi4" in run("boards", "list").out
     probed = run("boards", "probe", document["url"], "--json").document["facts"]
     assert probed["machine"] == "aarch64"
+    for name in ("virtual:rpi4", "virtual"):
+        assert run("boards", "probe", name, "--json").document["facts"] == probed
+    assert run("boards", "up", "virtual:rpi4", "--json").document["pid"] == document["pid"]
     again = run("boards", "up", "rpi4")
     assert document["ssh"] in again.out
     assert run("boards", "up", "rpi4", "--json").document["pid"] == document["pid"]
@@ -40,6 +45,37 @@ def test_a_board_goes_up_is_listed_can_be_probed_and_goes_down(
     assert (other.code, "is up already, with 1024 MiB" in other.err) == (2, True)
     assert run("boards", "down", "virtual:rpi4", "--json").document == {"down": ["virtual:rpi4"]}
     assert run("boards", "list", "--json").document == {"boards": []}
+
+
+def test_a_virtual_board_that_is_not_up_is_probed_and_gone(
+    run: Callable[..., Ran], virtual_board: Running
+) -> None:
+    probed = run("boards", "probe", "virtual:rpi4", "--json")
+    assert (probed.code, probed.document["facts"]["machine"]) == (0, "aarch64"), probed.err
+    assert run("boards", "list", "--json").document == {"boards": []}
+
+
+def test_which_virtual_board_to_probe_must_be_clear(run: Callable[..., Ran]) -> None:
+    ran = run("boards", "probe", "virtual")
+    assert (ran.code, "which virtual board? none is up" in ran.err, "virtual:rpi4" in ran.err) == (
+        2,
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize("board", ["virtual", "virtual:rpi4", "predicted"])
+def test_confirm_wants_hardware(run: Callable[..., Ran], board: str) -> None:
+    ran = run("confirm", "edgeopt-out", "--board", board)
+    assert (ran.code, "confirm measures on hardware" in ran.err) == (2, True), ran.err
+
+
+@pytest.mark.parametrize("command", [("measure", "m.onnx", "--board"), ("boards", "probe"), ("boards", "up")])
+def test_nonsense_is_told_what_can_be_emulated(run: Callable[..., Ran], command: tuple[str, ...]) -> None:
+    Path("m.onnx").touch()
+    ran = run(*command, "virtual:nonsense")
+    assert (ran.code, "nonsense is no known device" in ran.err) == (2, True), ran.err
+    assert "virtual:rpi4" in ran.err
 
 
 def test_what_is_not_up_cannot_go_down(run: Callable[..., Ran]) -> None:

@@ -88,7 +88,7 @@ def other_llvm() -> str | None:
         return None
     return (
         f"{path} is of LLVM {version}; the emulation is calibrated with LLVM {LEAST_LLVM}, so figures may be "
-        f"off by more than they say: apt-get install llvm-{LEAST_LLVM}"
+        f"off by more than they say: sudo apt-get install -y --no-install-recommends llvm-{LEAST_LLVM}"
     )
 
 

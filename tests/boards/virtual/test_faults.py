@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pytest
 from edgeopt.boards import profiles
 from edgeopt.boards.address import Address
 from edgeopt.boards.transports import ssh
-from edgeopt.boards.virtual import machine, recipe
+from edgeopt.boards.virtual import machine
 from edgeopt.boards.virtual.image import Image
 from edgeopt.boards.virtual.running import Running
 from edgeopt.boards.virtual.saved import Saved
@@ -49,17 +47,6 @@ def own_board(virtual_board: Running, images: Path) -> Iterator[Running]:
     board = machine.up(profiles.load("rpi4"))
     yield board
     machine.down(board)
-
-
-@pytest.fixture
-def copied(virtual_board: Running, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the image and of the saved state, to be damaged."""
-    source, target = images / "virtual" / recipe.digest(), tmp_path / "cache" / "virtual" / recipe.digest()
-    target.parent.mkdir(parents=True)
-    subprocess.run(["cp", "-a", "--sparse=always", source, target], check=True)
-    shutil.copytree(images / "virtual" / "plugin", target.parent / "plugin")
-    monkeypatch.setenv("EDGEOPT_CACHE", str(tmp_path / "cache"))
-    return target
 
 
 def answers(port: int, limit_s: float) -> bool:
@@ -196,7 +183,7 @@ def test_a_damaged_disk_is_found_and_the_image_made_again(
 
 
 def test_a_damaged_saved_state_costs_one_boot(copied: Path) -> None:
-    state = Saved.of(Image(copied), machine.machine_of(profiles.load("rpi4"))).path
+    (state,) = Saved.of(Image(copied), machine.machine_of(profiles.load("rpi4"))).paths()
     damage(state, state.stat().st_size // 2)
     heard = Heard()
     board = machine.up(profiles.load("rpi4"), observer=heard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,9 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeopt.boards.virtual import image, locks, recipe
+from edgeopt.boards import profiles
+from edgeopt.boards.address import Address
+from edgeopt.boards.transports import ssh
+from edgeopt.boards.virtual import image, locks, recipe, version
+from edgeopt.boards.virtual.board import VirtualBoard
+from edgeopt.boards.virtual.cycles import CycleModel
 from edgeopt.boards.virtual.image import Image
 from edgeopt.boards.virtual.running import Running
+from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import BoardError, EdgeoptError
 from edgeopt.core.progress import Observer
 from tests.boards.virtual.processes import is_there, kill, mentioning, python, wait_until
@@ -91,6 +98,35 @@ def test_no_network_is_said_in_one_line(cache: Path) -> None:
     assert "\n" not in refusal.value.message
     assert "network" in (refusal.value.hint or "")
     assert left(cache) == set()
+
+
+def test_a_package_index_that_answers_nobody_is_not_blamed_on_debian(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free_port()}/simple")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(BoardError, match="cannot download the guest's Python packages") as refusal:
+        image.ready()
+    assert "PIP_INDEX_URL" in (refusal.value.hint or "")
+    assert "network" in (refusal.value.hint or "")
+    assert "DEBIAN" not in (refusal.value.hint or "")
+    assert "\n" not in refusal.value.message
+    assert left(cache) == set()
+
+
+def test_a_package_index_without_the_wheel_is_not_blamed_on_the_network(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(BoardError, match="cannot download the guest's Python packages") as refusal:
+        image.ready()
+    assert "lacks this arm64 wheel" in (refusal.value.hint or "")
+    assert "network" not in (refusal.value.hint or "")
 
 
 def test_an_unknown_mirror_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +237,27 @@ def test_another_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with (changed / "wheels.txt").open("a") as stream:
         stream.write("# another\n")
     assert recipe.digest() != before
+
+
+def test_an_image_knows_the_versions_of_its_packages(virtual_board: Running) -> None:
+    """The recipe says which packages, the archive of that day what they are."""
+    versions = dict(line.split(" ") for line in virtual_board.packages.read_text().splitlines())
+    assert set(recipe.listed("packages.txt")) <= set(versions)
+    kernel = next(name for name in versions if name.startswith("linux-image-6"))
+    with contextlib.closing(ssh.connect(Address.parse(virtual_board.url))) as shell:
+        assert shell.run("uname -r").stdout.strip() == kernel.removeprefix("linux-image-")
+        python_there = shell.run("python3 -c 'import sys; print(*sys.version_info[:3], sep=str(chr(46)))'")
+    assert versions["python3.11"].startswith(python_there.stdout.strip() + "-")
+    assert all(version[0].isdigit() for version in versions.values())
+
+
+def test_other_packages_are_another_epoch(virtual_board: Running) -> None:
+    profile = profiles.load("rpi4")
+    digests = (file_digest(virtual_board.packages), "of another day")
+    assert len({version.emulation(profile, digest) for digest in digests}) == 2
+    pricing = CycleModel.of(profile)
+    with VirtualBoard(virtual_board, profile, pricing) as board:
+        assert version.emulation(profile, digests[0]) in str(board.facts.kernel)
 
 
 def test_every_wheel_is_pinned_by_version_and_hash() -> None:

@@ -53,6 +53,47 @@ def test_llvm_must_be_new_enough(
     assert (tools.llvm("llvm-mca") is not None) is good
 
 
+@pytest.mark.parametrize(
+    ("there", "taken", "said"),
+    [
+        (("19", "20"), "19", None),
+        (("21", "20"), "20", "LLVM 20"),
+        (("18", "24"), "24", "LLVM 24"),
+        (("18",), None, None),
+    ],
+)
+def test_the_llvm_that_the_calibration_was_made_with_comes_first_and_another_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...],
+    taken: str | None,
+    said: str | None,
+) -> None:
+    for version in there:
+        (tmp_path / f"llvm-mca-{version}").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = tools.llvm("llvm-mca")
+    assert (found.name if found else None) == (f"llvm-mca-{taken}" if taken else None)
+    remark = tools.other_llvm()
+    assert (remark is None) is (said is None)
+    if said and remark:
+        assert said in remark
+        assert "apt-get install -y --no-install-recommends llvm-19" in remark
+
+
+def test_an_unnumbered_llvm_of_the_right_version_comes_before_a_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llvm-mca-20").touch(mode=0o755)
+    program = tmp_path / "opt" / "llvm-19" / "llvm-mca"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    (tmp_path / "llvm-mca").symlink_to(program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tools.llvm("llvm-mca") == tmp_path / "llvm-mca"
+    assert tools.other_llvm() is None
+
+
 def test_system_folders_are_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mkfs.ext4").write_text("#!/bin/sh\n")
     (tmp_path / "mkfs.ext4").chmod(0o755)

@@ -27,6 +27,7 @@ from edgeopt.boards.virtual.cycles import CycleModel
 from edgeopt.boards.virtual.running import Running
 from edgeopt.core.errors import BoardError, CandidateFailed, ConnectError
 from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.progress import Observer
 from edgeopt.runtimes.onnxruntime import Session
 from tests.boards.tiny import FEEDS, artifact, chain
 
@@ -220,6 +221,42 @@ def test_a_model_that_crashes_in_mid_count_fails_and_leaves_no_count(
 
 def counted_instructions(board: VirtualBoard, model) -> int:
     return counted(board, model)[0]
+
+
+def test_who_waits_for_another_clients_count_is_told_and_goes_on(
+    virtual_board: Running, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+    told = threading.Event()
+
+    class Hearing(Observer):
+        def announce(self, line: str) -> None:
+            heard.append(line)
+            told.set()
+
+    profile = profiles.load("rpi4")
+    pricing = CycleModel.of(profile, tmp_path / "prices.sqlite")
+    results: list[Measurement | CandidateFailed] = []
+    with VirtualBoard(virtual_board, profile, pricing, observer=Hearing()) as board:
+        client = threading.Thread(
+            target=lambda: results.extend(board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN))
+        )
+        with virtual_board.lock():
+            client.start()
+            assert told.wait(60)
+        client.join(120)
+    assert heard == ["waiting for virtual:rpi4: another command is counting on it"]
+    emulated(results[0])
+
+
+def test_a_model_larger_than_the_boards_memory_is_refused_in_numbers(
+    board: VirtualBoard, tmp_path: Path
+) -> None:
+    good = artifact(tmp_path, chain(2))
+    refused, ran = board.measure([replace(good, size_bytes=3_000_000_000), good], FEEDS, SCREEN)
+    assert isinstance(refused, CandidateFailed)
+    assert refused.message.startswith("its file is 3000 MB, and the board has 10")
+    emulated(ran)
 
 
 def test_a_board_that_dies_in_mid_count_fails_nobody_and_comes_back(images: Path, tmp_path: Path) -> None:
