@@ -86,8 +86,10 @@ def resolve(
     """
     choice = _choose(profile, inventory) if board is None else _named(profile, board, inventory)
     if require and STRENGTH[choice.provenance] < STRENGTH[require]:
+        obstacle = _obstacle(profile) if board is None and require == "emulated" else None
+        why = f"no {profile.name} can be emulated here: {obstacle.message}" if obstacle else choice.why
         raise BoardError(
-            f"--require {require}, but this board's figures would be {choice.provenance}: {choice.why}",
+            f"--require {require}, but this board's figures would be {choice.provenance}: {why}",
             hint=_stronger(profile, require),
         )
     if choice.provenance == "emulated" and board is not None:
@@ -106,11 +108,9 @@ def _stronger(profile: DeviceProfile, require: Provenance) -> str:
         return hardware
     from edgeopt.boards.virtual import tools
 
-    if _emulation_obstacle(profile):
+    if name not in emulated_devices():
         return hardware
-    if line := tools.install_line():
-        return f"what emulates one is missing here: {line}"
-    return f"--board {VIRTUAL}, or leave --board out"
+    return tools.install_line() or f"--board {VIRTUAL}, or leave --board out"
 
 
 def _choose(profile: DeviceProfile, inventory: Inventory) -> Choice:
@@ -128,7 +128,8 @@ def _choose(profile: DeviceProfile, inventory: Inventory) -> Choice:
         )
     return Choice(
         "predicted", "predicted",
-        f"no {name} is configured, and none can be emulated here ({obstacle}): {NOTHING_MEASURED}",
+        f"no {name} is configured, and none can be emulated here ({obstacle.message}"
+        f"{f'; {obstacle.hint}' if obstacle.hint else ''}): {NOTHING_MEASURED}",
     )  # fmt: skip
 
 
@@ -153,27 +154,12 @@ def _named(profile: DeviceProfile, board: str, inventory: Inventory) -> Choice:
     return Choice(board, "measured", "as asked", named)
 
 
-def _obstacle(profile: DeviceProfile) -> str | None:
+def _obstacle(profile: DeviceProfile) -> BoardError | ConfigError | None:
     """Why this machine cannot emulate such a board, with the line that changes it; None if it can."""
-    from edgeopt.boards.virtual import tools
-
-    if obstacle := _emulation_obstacle(profile):
-        return obstacle
     try:
-        tools.require()
-    except BoardError as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
-    return None
-
-
-def _emulation_obstacle(profile: DeviceProfile) -> str | None:
-    """What the profile does not say that emulating takes."""
-    from edgeopt.boards.virtual import cycles
-
-    try:
-        cycles.CycleModel.of(profile)
-    except ConfigError as error:
-        return error.message
+        _require_emulator(profile)
+    except (BoardError, ConfigError) as error:
+        return error
     return None
 
 

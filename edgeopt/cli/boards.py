@@ -163,10 +163,15 @@ def up(
 ) -> Answer:
     """Start a virtual board: the real arm64 runtime under emulation, on this machine. It stays until down."""
     from edgeopt.boards import profiles
-    from edgeopt.boards.resolve import virtual_device
+    from edgeopt.boards.resolve import VIRTUAL, emulated_devices, virtual_device
     from edgeopt.boards.virtual import machine
     from edgeopt.cli.live import view
+    from edgeopt.core.errors import ConfigError
 
+    if device.removesuffix(":") == VIRTUAL:
+        raise ConfigError(
+            "which device shall it be?", hint=f"edgeopt boards up {'|'.join(emulated_devices())}"
+        )
     device = virtual_device(device) or names.known("device", device, names.devices())
     profile = profiles.load(device)
     with view(as_json=as_json) as observer:
@@ -200,7 +205,8 @@ def down(
     there = machine.running()
     if (board is None) is not all_:
         raise ConfigError("name one virtual board, or say --all", hint="edgeopt boards list")
-    chosen = [b for b in there if all_ or b.name in (board, f"virtual:{board}")]
+    only = board == "virtual" and len(there) == 1
+    chosen = [b for b in there if all_ or only or b.name in (board, f"virtual:{board}")]
     if board and not chosen:
         up_now = ", ".join(b.name for b in there) or "none"
         raise ConfigError(f"no virtual board {board.removeprefix('virtual:')} is up", hint=f"up: {up_now}")

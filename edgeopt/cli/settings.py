@@ -257,7 +257,7 @@ def _device_of(board: str | None) -> str:
     """The device that a board's name says: this machine, or what `boards.toml` says of it."""
     if board == "local":
         return "local"
-    from edgeopt.boards.resolve import virtual_device
+    from edgeopt.boards.resolve import VIRTUAL, emulated_devices, virtual_device
 
     if virtual := virtual_device(board or ""):
         return virtual
@@ -265,6 +265,9 @@ def _device_of(board: str | None) -> str:
         from edgeopt.boards.inventory import Inventory
 
         return Inventory.load().get(board).device
+    if board == VIRTUAL:
+        choices = "|".join(f"{VIRTUAL}:{name}" for name in emulated_devices())
+        raise ConfigError("which kind of board is emulated?", hint=f"--board {choices}, or --device NAME")
     raise ConfigError(
         "which kind of board is it for?",
         hint=f"--device {'|'.join(names.devices())}; --device local takes any machine",

@@ -91,6 +91,8 @@ def test_what_is_required_is_said_how_to_get(
     assert hint("predicted", "emulated") == "--board virtual, or leave --board out"
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(tools, "SYSTEM_FOLDERS", str(tmp_path))
+    with pytest.raises(BoardError, match="no rpi4 can be emulated here: a virtual board needs qemu"):
+        resolve(RPI4, None, NOBODY, "emulated")
     for board in (None, "predicted"):
         assert "apt-get install -y --no-install-recommends qemu-system-arm" in hint(board, "emulated")
     assert "apt-get" not in hint(None, "measured")
