@@ -137,6 +137,12 @@ def blank(profile: DeviceProfile) -> Roofline:
     )  # fmt: skip
 
 
+def taken_from(profile: DeviceProfile) -> str | None:
+    """Whose factors a profile has that was written with those of another board; None if it has its own."""
+    fact = profile.fact("model", "efficiency_fp32")
+    return fact.source if fact and fact.source.startswith("taken from") else None
+
+
 def fitted(profile: DeviceProfile, emulated: list[Row], published: list[Row]) -> Fit:
     """To the emulated latencies, where there are any."""
     start = blank(profile)
@@ -225,6 +231,10 @@ def main() -> None:
             continue
         profile = DeviceProfile.read(path)
         others = observed(blank(profile), all_published.get(board, []))
+        if not all_emulated.get(board) and (taken := taken_from(profile)):
+            print(f"\n# {board}: {taken}, not fitted; {len(others)} published latencies, predicted:")
+            print_line("  all", residuals(Roofline.of(profile), others).tolist())
+            continue
         this = fitted(profile, all_emulated.get(board, []), others)
         model = section(this)
         print(f"\n# {board}\n{model}")

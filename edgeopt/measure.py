@@ -63,6 +63,7 @@ def measure(
 
     watching = observer or Observer()
     profile = profiles.load(options.board.device)
+    options = replace(options, threads=options.threads or profiles.fast_cores(profile))
     models, feeds = _prepared(options)
     connected = connect(
         profile, options.board.board, Inventory.load(), workload, options.board.require, watching

@@ -119,6 +119,11 @@ def check(path: Path) -> DeviceProfile:
     return profile
 
 
+def fast_cores(profile: DeviceProfile) -> int | None:
+    """How many cores are fast, where slow ones stand beside them (`[little]`); None where all are alike."""
+    return int(profile.get("cpu", "cores")) if "little" in profile.facts else None
+
+
 def protocols(
     profile: DeviceProfile, effort: Effort = "normal", setting: Setting | None = None
 ) -> dict[str, Protocol]:

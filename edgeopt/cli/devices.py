@@ -9,6 +9,7 @@ import typer
 
 from edgeopt.cli import flags, names
 from edgeopt.cli.answer import Answer
+from edgeopt.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,11 +52,16 @@ def check(
     file: Annotated[Path, typer.Argument(help="A profile that you wrote.", show_default=False)],
     as_json: flags.Json = False,
 ) -> Answer:
-    """Check a profile: every fact has value, unit, source and confidence, and what is needed is there."""
-    from edgeopt.boards import profiles
+    """Check a profile: known keys, units, plausible values, sources, and that what is needed is there."""
+    from edgeopt.boards import profiles, schema
     from edgeopt.cli.settings import existing
 
-    profile = profiles.check(existing(file))
+    if problems := schema.problems(existing(file)):
+        count = "one thing is" if len(problems) == 1 else f"{len(problems)} things are"
+        raise ConfigError(
+            f"{file}: {count} wrong\n" + "\n".join(problems), hint=f"{schema.GUIDE} lists sections and facts"
+        )
+    profile = profiles.check(file)
     facts = sum(len(section) for section in profile.facts.values())
     return Answer(
         {"name": profile.name, "valid": True, "facts": facts}, lambda: f"{file}: {facts} facts, all in order"
@@ -69,7 +75,11 @@ def _row(profile: DeviceProfile) -> dict[str, Any]:
         "core": profile.get("cpu", "core"),
         "cores": profile.get("cpu", "cores"),
         "clock_ghz": profile.get("cpu", "clock_ghz"),
-        "predictable": "cpu" in profile.facts,
+        "little_core": profile.get("little", "core"),
+        "little_cores": profile.get("little", "cores"),
+        "little_clock_ghz": profile.get("little", "clock_ghz"),
+        "predictable": "model" in profile.facts,
+        "emulatable": "emulation" in profile.facts,
     }
 
 
@@ -80,12 +90,21 @@ def _list(rows: list[dict[str, Any]]) -> RenderableType:
         (
             row["name"],
             row["title"],
-            f"{row['cores']}× {row['core']}" if row["core"] else "this machine",
-            f"{row['clock_ghz']} GHz" if row["clock_ghz"] else None,
+            _cores(row),
+            " + ".join(f"{ghz} GHz" for ghz in (row["clock_ghz"], row["little_clock_ghz"]) if ghz) or None,
+            ", ".join(
+                w for w, can in (("virtual", row["emulatable"]), ("predicted", row["predictable"])) if can
+            )
+            or None,
         )
         for row in rows
     ]
-    return table(("device", "title", "cores", "clock"), body)
+    return table(("device", "title", "cores", "clock", "without a board"), body)
+
+
+def _cores(row: dict[str, Any]) -> str:
+    kinds = ((row["cores"], row["core"]), (row["little_cores"], row["little_core"]))
+    return " + ".join(f"{count}× {core}" for count, core in kinds if core) or "this machine"
 
 
 def _document(profile: DeviceProfile) -> dict[str, Any]:

@@ -20,13 +20,14 @@ LEVELS = ("basic", "extended", "all")
 DEFAULT_LEVEL = "all"
 
 
-def search_space(model: Model, *, lossy: bool, cores: int) -> SearchSpace:
+def search_space(model: Model, *, lossy: bool, cores: int, fast_cores: int | None = None) -> SearchSpace:
     """The decision points of a frozen model, in topological order of their regions.
 
     Args:
         lossy: Whether there is data to judge lossy decisions by; without, only exact rewrites and runtime
             settings are offered.
         cores: Of the board.
+        fast_cores: Of a board with slow ones beside them: as many threads are the default.
 
     Returns:
         Per region its applicable rewrites, then its precision (only where some scheme applies); last the
@@ -48,14 +49,20 @@ def search_space(model: Model, *, lossy: bool, cores: int) -> SearchSpace:
                     f"precision@{region.name}", (precision.UNCHANGED, *options), precision.UNCHANGED
                 )
             )
-    return SearchSpace(model.digest, (*points, *runtime_points(cores)), found)
+    return SearchSpace(model.digest, (*points, *runtime_points(cores, fast_cores)), found)
 
 
-def runtime_points(cores: int) -> tuple[DecisionPoint, ...]:
-    """Threads (powers of two, and all cores), graph optimization level, spinning."""
-    threads = [str(2**power) for power in range(cores.bit_length()) if 2**power < cores] + [str(cores)]
+def runtime_points(cores: int, fast_cores: int | None = None) -> tuple[DecisionPoint, ...]:
+    """Threads (powers of two, all fast cores, all cores), graph optimization level, spinning.
+
+    All threads wait for the slowest, so those on slow cores hold the others up: the default is as many
+    threads as there are fast cores.
+    """
+    fast = min(fast_cores or cores, cores)
+    powers = [2**power for power in range(cores.bit_length())]
+    threads = [str(n) for n in sorted({*(n for n in powers if n < cores), fast, cores})]
     return (
-        DecisionPoint("runtime:threads", tuple(threads), str(cores)),
+        DecisionPoint("runtime:threads", tuple(threads), str(fast)),
         DecisionPoint("runtime:graph_optimization_level", LEVELS, DEFAULT_LEVEL),
         DecisionPoint("runtime:allow_spinning", ("0", "1"), "1"),
     )

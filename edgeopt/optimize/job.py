@@ -116,7 +116,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             inputs.gate.original("search")  # a metric that raises must leave nothing behind
         _make_folder(options.output)
         ranges = _ranges(options, inputs, observer)
-        space = search_space(inputs.model, lossy=ranges is not None, cores=cores)
+        fast = profiles.fast_cores(profile)
+        space = search_space(inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast)
         space = _fixed_threads(space, options.threads, cores, board)
         context = SearchContext(
             space=space,

@@ -11,6 +11,8 @@ def test_devices_are_listed(run: Callable[..., Ran]) -> None:
     names = [row["name"] for row in run("devices", "list", "--json").document["devices"]]
     assert {"local", "rpi-zero2w", "rpi3bplus", "rpi4", "rpi5"} <= set(names)
     assert "Raspberry Pi 4" in run("devices", "list").out
+    assert len(names) >= 15
+    assert "4× Cortex-A76 + 4× Cortex-A55" in run("devices", "list").out
 
 
 def test_a_device_shows_facts_with_sources(run: Callable[..., Ran]) -> None:
@@ -28,7 +30,8 @@ def test_a_good_profile_passes_and_a_bad_one_is_named(run: Callable[..., Ran], f
     good.write_text('title = "x"\n[cpu]\ncores = 4\n')
     ran = run("devices", "check", good)
     assert ran.code == 2
-    assert "cpu.cores" in ran.err
+    assert "cpu.cores: needs exactly value, unit, source and confidence" in ran.err
+    assert "cpu.cores" in run("devices", "check", good, "--json").document["error"]["message"]
 
 
 def test_boards_are_added_and_listed(run: Callable[..., Ran]) -> None:
