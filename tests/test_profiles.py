@@ -35,8 +35,6 @@ def test_the_promised_devices_are_there() -> None:
 @pytest.mark.parametrize("check", devices.CHECKS)
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_profile_that_ships_conforms(path: Path, check: Callable[[Path], None]) -> None:
-    if path.stem == "local" and check is devices.check_windows:
-        assert profiles.protocols(profiles.check(path))["final"].processes >= 5
     check(path)
 
 
@@ -155,9 +153,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("change", "complaint"), BROKEN, ids=lambda case: case[1] if isinstance(case, tuple) else ""
-)
+@pytest.mark.parametrize(("change", "complaint"), BROKEN)
 def test_what_is_wrong_with_a_profile_is_said_by_key(
     tmp_path: Path, change: tuple[str, str], complaint: str
 ) -> None:

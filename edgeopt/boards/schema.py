@@ -1,8 +1,8 @@
 """What a device profile may say: every fact with its kind, its unit and its plausible range.
 
-`problems` finds all that is wrong with a file, each by the name of its key. A profile is used when it says what
-it must (`profiles.check`); `edgeopt devices check`, and the conformance suite of those that ship, hold it to
-all of this.
+`problems` finds all that is wrong with a file, each by the name of its key. A profile is used when it says
+what it must (`profiles.check`); `edgeopt devices check`, and the conformance suite of those that ship, hold
+it to all of this.
 """
 
 from __future__ import annotations

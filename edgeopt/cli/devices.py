@@ -92,14 +92,16 @@ def _list(rows: list[dict[str, Any]]) -> RenderableType:
             row["title"],
             _cores(row),
             " + ".join(f"{ghz} GHz" for ghz in (row["clock_ghz"], row["little_clock_ghz"]) if ghz) or None,
-            ", ".join(
-                w for w, can in (("virtual", row["emulatable"]), ("predicted", row["predictable"])) if can
-            )
-            or None,
+            _without_a_board(row),
         )
         for row in rows
     ]
     return table(("device", "title", "cores", "clock", "without a board"), body)
+
+
+def _without_a_board(row: dict[str, Any]) -> str | None:
+    ways = (("virtual", row["emulatable"]), ("predicted", row["predictable"]))
+    return ", ".join(way for way, can in ways if can) or None
 
 
 def _cores(row: dict[str, Any]) -> str:

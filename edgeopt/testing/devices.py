@@ -37,7 +37,7 @@ def check_windows(path: Path) -> None:
 
 
 def check_prediction(path: Path) -> None:
-    """Where it has a `[model]`, more threads and int8 are never slower, and no core beats its peak twice over."""
+    """Where it has a `[model]`, more threads are never slower, and no core beats twice its peak."""
     profile = profiles.check(path)
     if "model" not in profile.facts:
         return
