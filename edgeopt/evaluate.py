@@ -51,6 +51,7 @@ class Evaluator:
         max_drift: A screening with the control further than this from its start is taken again.
         tries: How often, before the board is declared unfit.
         cooldown_s: Pause between tries.
+        tell: Hears of each such pause.
         host_run: Loads an artifact on this machine, to compute single samples with.
     """
 
@@ -67,6 +68,7 @@ class Evaluator:
     control: Artifact | None = None
     control_p50_ms: float | None = None
     original_score: float | None = None
+    tell: Callable[[str], None] = lambda _: None
     _drifts: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     _proven: dict[str, str | None] = field(default_factory=dict)
     _scored: dict[tuple[str, object], Accuracy | str] = field(default_factory=dict)
@@ -114,26 +116,31 @@ class Evaluator:
 
         Raises:
             CandidateFailed: The artifact crashed, ran out of memory or passed its deadline.
-            MeasurementInvalid: The board drifted in every try.
+            MeasurementInvalid: The board drifted in every try, or broke another rule of the protocol.
         """
         if self.board.provenance != "measured":
             return self._counted(artifact, protocol)
         control = self.control or artifact
         alone = self.control is None or artifact == control
-        for attempt in range(self.tries):
-            if attempt:
-                time.sleep(self.cooldown_s)
+        for attempt in range(1, self.tries + 1):
             results = self.board.measure([control] if alone else [control, artifact], self.feeds, protocol)
             failed = next((result for result in results if isinstance(result, CandidateFailed)), None)
             if failed is not None:
                 raise failed
             first, result = (one for one in (results[0], results[-1]) if isinstance(one, Measurement))
             drift = first.p50_ms / (self.control_p50_ms or first.p50_ms)
-            if abs(drift - 1) <= self.max_drift and result.validity is None:
+            if abs(drift - 1) <= self.max_drift:
                 felt = self._felt(result, drift)
                 self._drifts.append(drift)
                 return replace(result, drift=felt)
-        reason = result.validity or f"the control model now takes {drift:.2f} times what it took at the start"
+            reason = (
+                f"the control model takes {drift:.2f} times what it took at the start, "
+                f"{1 + self.max_drift:g} is allowed"
+            )
+            if attempt < self.tries:
+                again = f"try {attempt + 1} of {self.tries}, after {self.cooldown_s:g} s"
+                self.tell(f"{self.board.name}: {reason}; {again}")
+                time.sleep(self.cooldown_s)
         raise MeasurementInvalid(
             f"{self.board.name} cannot be measured: {reason}, in {self.tries} tries",
             hint="let the board cool and stop what else runs on it; the same command resumes",

@@ -268,16 +268,21 @@ def markers() -> dict[str, Callable[[], None]]:
 
     They are functions of one hint instruction each, which does nothing on a real arm64 core.
     """
-    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     calls = {"start": 0xD5032E1F, "again": 0xD5032E5F, "stop": 0xD5032E3F}  # hint #0x70, #0x72, #0x71
-    for hint in calls.values():
-        page.write(struct.pack("<II", hint, 0xD65F03C0))  # and `ret`
+    address = executable(b"".join(struct.pack("<II", hint, 0xD65F03C0) for hint in calls.values()))  # `ret`
+    return {name: ctypes.CFUNCTYPE(None)(address + 8 * at) for at, name in enumerate(calls)}
+
+
+def executable(code: bytes) -> int:
+    """Address of a page that holds some machine code, which nobody can change any more."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    page.write(code)
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))
     # Written first and made executable then: the kernel thereby brings the instruction cache up to date.
     if ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
         raise Failed("request", "this system lets nobody make code")
     PAGES.append(page)  # for as long as anybody may call what lies in it
-    return {name: ctypes.CFUNCTYPE(None)(address + 8 * at) for at, name in enumerate(calls)}
+    return address
 
 
 PAGES: list[mmap.mmap] = []
@@ -644,6 +649,7 @@ class Runner:
             "said": identity(),
             "time_s": time.time(),
             "temperature_c": temperature_c(),
+            "conditions": None if counts else conditions(),  # on an emulated core no clock means anything
             "runtime": self.bare("onnxruntime", stays=counts),
             "other_runtimes": {name: installed(name) for name in ("tflite-runtime", "ai-edge-litert")},
         }
@@ -660,8 +666,18 @@ class Runner:
                 path.unlink()
         return present
 
-    def on_measure(self, jobs: list[dict[str, Any]], protocol: dict[str, Any]) -> dict[str, Any]:
-        """Let models take turns; the request's deadline is that of each process."""
+    def on_measure(
+        self, jobs: list[dict[str, Any]], protocol: dict[str, Any], max_temperature_c: float | None = None
+    ) -> dict[str, Any]:
+        """Let models take turns; the request's deadline is that of each process.
+
+        `rounds`: how the board was before the first round and after each. Models or inputs that are not here
+        are `missing`, and nothing is measured; neither is it on a board hotter than `max_temperature_c`.
+        """
+        wanted = {job[key]: None for job in jobs for key in ("model", "feeds")}
+        present = self.on_stat(list(wanted))
+        if missing := [name for name in wanted if name not in present]:
+            return {"missing": missing}
         race = Race(
             self.orders, [self.located(job) for job in jobs], {**protocol, "deadline_s": self.deadline_s}
         )
@@ -670,25 +686,22 @@ class Runner:
         soaked = None
         if protocol.get("soak"):
             soaked = soak(race, None if self.hot_at is None else time.monotonic() - self.hot_at)
-        before, begun = conditions(), time.monotonic()
+        rounds = [conditions()]
+        hot = rounds[0]["temperature_c"]
+        if max_temperature_c is not None and hot is not None and hot > max_temperature_c:
+            return {"models": [], "rounds": rounds}
         other_work = OtherWork(protocol.get("load") or 0.0)
         try:
             for turn in range(protocol["processes"]):
                 race.run(turn)
+                rounds.append(conditions())
         finally:
             other_work.end()
         self.hot_at = time.monotonic() if soaked else None
-        after, capacity_s = conditions(), (time.monotonic() - begun) * (os.cpu_count() or 1)
-        other = None
-        if before["busy_s"] is not None and after["busy_s"] is not None:
-            other = (after["busy_s"] - before["busy_s"]) - (after["own_s"] - before["own_s"])
-        return {
-            "models": race.results,
-            "before": before,
-            "after": after,
-            "other_cpu": None if other is None else max(0.0, other) / capacity_s,
-            "soaked": soaked,
-        }
+        return {"models": race.results, "rounds": rounds, "soaked": soaked}
+
+    def on_conditions(self) -> dict[str, Any]:
+        return conditions()
 
     def on_profile(self, job: dict[str, Any], runs: int) -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -823,14 +836,119 @@ def conditions() -> dict[str, Any]:
     stat = read("/proc/stat")
     ticks = [int(word) for word in stat.split("\n", 1)[0].split()[1:9]] if stat else None
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {
-        "temperature_c": temperature_c(),
-        "throttled_bits": firmware("get_throttled", base=0),
-        "clock_hz": firmware("measure_clock", "arm", base=10),
-        "load_average": os.getloadavg()[0],
+    core = fastest_core()
+    state = {
+        "at_s": time.monotonic(),
+        "cores": os.cpu_count() or 1,
         "busy_s": (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK") if ticks else None,
         "own_s": sum(usage.ru_utime + usage.ru_stime for usage in usages),
+        "swap_bytes": swap_bytes(),
+        "spin": spin(core),
     }
+    # Asked after the loop has spun: now a governor that saves power has raised the clock.
+    return {
+        **state,
+        "kernel_hz": core_hz(core, "scaling_cur_freq"),
+        "clock_hz": firmware("measure_clock", "arm", base=10),
+        "throttled_bits": firmware("get_throttled", base=0),
+        "temperature_c": temperature_c(),
+    }
+
+
+SPIN_ADDS = 512
+"""Additions in a round: so many that what the loop itself takes does not show."""
+CHUNK_S, CHUNKS, LONGEST_SPIN_S = 0.001, 8, 0.4
+
+
+@functools.cache
+def additions() -> Callable[[int], None] | None:
+    """`n` rounds of additions, each of which needs the one before: one cycle each, on every arm64 core that
+    Linux runs on and on x86-64. None for other processors.
+
+    Source: integer addition has a latency of 1 in Arm's software optimization guides of the Cortex-A55, A57,
+    A72, A76 and A78, and in Agner Fog's instruction tables.
+    """
+    machine, wide = platform.machine(), sys.maxsize > 2**32
+    if machine == "aarch64" and wide:
+        back = 0x54000001 | (-(SPIN_ADDS + 1) & 0x7FFFF) << 5
+        # add x1, x1, x1; subs x0, x0, #1; b.ne; ret
+        code = struct.pack(f"<{SPIN_ADDS + 3}I", *[0x8B010021] * SPIN_ADDS, 0xF1000400, back, 0xD65F03C0)
+    elif machine == "x86_64" and wide:
+        # add rax, rax; dec rdi; jnz; ret
+        code = b"\x48\x01\xc0" * SPIN_ADDS + b"\x48\xff\xcf"
+        code += b"\x0f\x85" + struct.pack("<i", -len(code) - 6) + b"\xc3"
+    else:
+        return None
+    try:
+        address = executable(code)
+    except (Failed, OSError):
+        return None
+    return ctypes.CFUNCTYPE(None, ctypes.c_uint64)(address)
+
+
+def hashes(count: int) -> None:
+    """Work for a processor whose code is not known here."""
+    for _ in range(count):
+        hashlib.sha256(HASHED).digest()
+
+
+HASHED = bytes(1 << 14)
+
+
+def spin(core: int) -> dict[str, Any]:
+    """The speed of a fixed loop on one core, the best of some chunks: others may have had it in between.
+
+    `per_s`: of `adds` its clock in Hz, whatever the kernel says that it is; of `hashes` a speed that can only
+    be compared with an earlier one.
+    """
+    work = additions()
+    cores, per_call = os.sched_getaffinity(0), SPIN_ADDS if work else 1
+    try:
+        os.sched_setaffinity(0, {core})
+        return {"kind": "adds" if work else "hashes", "per_s": best_speed(work or hashes, core) * per_call}
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def best_speed(work: Callable[[int], None], core: int) -> float:
+    """Calls per second: of chunks of a millisecond, until no further one is faster and the clock is up."""
+    clock, count = time.perf_counter, 1
+    while True:
+        begun = clock()
+        work(count)
+        if (took := clock() - begun) >= CHUNK_S / 2:
+            break
+        count *= 2
+    best, without, end = count / took, 0, clock() + LONGEST_SPIN_S
+    aim = core_hz(core, "scaling_max_freq")
+    while without < CHUNKS or (aim and clock() < end and (core_hz(core, "scaling_cur_freq") or aim) < aim):
+        begun = clock()
+        work(count)
+        speed = count / (clock() - begun)
+        without = 0 if speed > 1.002 * best else without + 1
+        best = max(best, speed)
+        if clock() > end:
+            break
+    return best
+
+
+def fastest_core() -> int:
+    """Of those that may be used, the first of the highest clock: not all of a board's need be alike."""
+    return max(sorted(os.sched_getaffinity(0)), key=lambda core: core_hz(core, "cpuinfo_max_freq") or 0)
+
+
+def core_hz(core: int, what: str) -> int | None:
+    """A clock of which the kernel tells, of one core."""
+    value = read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/{what}")
+    return int(value) * 1000 if value and value.isdigit() else None
+
+
+def swap_bytes() -> int | None:
+    """How much memory is swapped out."""
+    sizes = dict(re.findall(r"^(Swap\w+):\s+(\d+) kB", read("/proc/meminfo") or "", re.MULTILINE))
+    if not {"SwapTotal", "SwapFree"} <= set(sizes):
+        return None
+    return (int(sizes["SwapTotal"]) - int(sizes["SwapFree"])) * 1024
 
 
 def firmware(*question: str, base: int) -> int | None:

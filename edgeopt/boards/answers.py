@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
+from edgeopt.boards import validity
 from edgeopt.boards.intervals import median_interval, paired_ratio
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.quantity import Quantity
-
-LIVE_BITS, STICKY_BITS = 0xF, 0xF0000
-"""Of `get_throttled`: what holds now, and what has held since boot."""
 
 P95_SAMPLES = 130
 """So many bound a 95th percentile with 99 % confidence."""
@@ -41,19 +40,32 @@ def failure(error: Mapping[str, str]) -> CandidateFailed:
 
 
 def measurements(
-    answer: Mapping[str, Any], protocol: MeasuringProtocol, cores: int
+    answer: Mapping[str, Any],
+    protocol: MeasuringProtocol,
+    cores: int,
+    thresholds: validity.Thresholds = validity.Thresholds(),  # noqa: B008 - frozen
+    expected: validity.Speed | None = None,
 ) -> list[Measurement | CandidateFailed]:
     """One result per model, in order; the first is the control.
 
     Args:
         answer: To `measure`.
         cores: Of the board, to which CPU time is related.
+        thresholds: What makes a result invalid: its `validity` says why.
+        expected: How fast the board spins when cool.
     """
-    models = answer["models"]
-    return [
-        failure(model["error"]) if model["error"] else _measurement(model, models[0], answer, protocol, cores)
-        for model in models
-    ]
+    models, reasons = answer["models"], validity.of_board(answer["rounds"], expected, thresholds)
+    results: list[Measurement | CandidateFailed] = []
+    for model in models:
+        if model["error"]:
+            results.append(failure(model["error"]))
+            continue
+        windows = [process["latencies_ms"] for process in model["processes"]]
+        # One that was given up as hopeless is not what anybody will rely on.
+        own = [] if model["stopped_early"] else validity.of_windows(windows, thresholds)
+        result = _measurement(model, models[0], answer, protocol, cores)
+        results.append(replace(result, validity="; ".join([*reasons, *own]) or None))
+    return results
 
 
 def _measurement(
@@ -68,9 +80,7 @@ def _measurement(
     peak_bytes = max(process["peak_rss_bytes"] for process in processes)
     runtime_bytes = model["runtime_rss_bytes"]
     wall_s = sum(process["wall_s"] for process in processes)
-    before, after = answer["before"], answer["after"]
-    throttled = _throttled(before["throttled_bits"], after["throttled_bits"])
-    is_cool = protocol.setting.name == "bench"  # elsewhere it may throttle, as it will in the field
+    before, after = answer["rounds"][0], answer["rounds"][-1]
     return Measurement(
         latency=Quantity(p50, "ms", low, high, "measured", "clock"),
         latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
@@ -87,11 +97,10 @@ def _measurement(
         temperature_start_c=before["temperature_c"],
         temperature_end_c=after["temperature_c"],
         clock_hz=after["clock_hz"],
-        throttled=throttled,
+        throttled=validity.throttled(answer["rounds"]),
         control_ratio=1.0 if model is control else _control_ratio(model, control),
         stopped_early=model["stopped_early"],
         conditions=protocol.setting.name,
-        validity="the board throttled while it was measured" if throttled and is_cool else None,
         protocol=protocol.name,
     )
 
@@ -116,10 +125,3 @@ def _control_ratio(model: Mapping[str, Any], control: Mapping[str, Any]) -> floa
 def _slices(process: Mapping[str, Any]) -> list[list[float]]:
     ends = accumulate(process["slices"], initial=0)
     return [process["latencies_ms"][start:end] for start, end in pairwise(ends)]
-
-
-def _throttled(before: int | None, after: int | None) -> bool | None:
-    """A live bit, or a sticky one that came up meanwhile; None where the firmware does not say."""
-    if before is None or after is None:
-        return None
-    return bool((before | after) & LIVE_BITS or after & ~before & STICKY_BITS)

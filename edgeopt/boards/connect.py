@@ -13,6 +13,7 @@ from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.predicted import Workload
 from edgeopt.boards.resolve import resolve
 from edgeopt.boards.runner import RunnerBoard
+from edgeopt.boards.validity import Thresholds
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, ConfigError, ModelError
@@ -91,7 +92,12 @@ def open_board(
     """
     transport = plugins.load("transports", address.scheme)
     opened = RunnerBoard(
-        name, profile.name, lambda: transport.connect(address), _ceiling(profile, workload), observer
+        name,
+        profile.name,
+        lambda: transport.connect(address),
+        _ceiling(profile, workload),
+        observer,
+        Thresholds.of(profile),
     )
     try:
         require_identity(profile, opened.facts, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +21,17 @@ from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.dialogue import GRACE_S, Dialogue
 from edgeopt.boards.facts import facts, is_this_machine
 from edgeopt.boards.transports import Transport
+from edgeopt.boards.validity import Speed, Thresholds, of_board
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
-from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError
+from edgeopt.core.errors import (
+    BoardError,
+    CandidateFailed,
+    CommandError,
+    ConfigError,
+    ConnectError,
+    MeasurementInvalid,
+)
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.progress import Observer
@@ -32,6 +42,9 @@ HELLO_DEADLINE_S = 120.0
 REQUEST_DEADLINE_S = 1200.0
 MOST_SOAK_S = 1000.0
 """What the runner may take to warm a board up, and a little more."""
+COOLING_POLL_S = 2.0
+COOL_ENOUGH_C = 5.0
+"""A hot board is measured again once it is so much below its limit."""
 
 LONG_UPLOAD_BYTES = 32_000_000
 """What takes some seconds over a slow network, or to an emulated board: whoever waits is told."""
@@ -61,10 +74,15 @@ class RunnerBoard:
         open_transport: Callable[[], Transport],
         ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
         observer: Observer | None = None,
+        thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
     ) -> None:
         """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak, given the shapes of its
-        inputs; None if unknown. `observer` is told of uploads that take long."""
+        inputs; None if unknown. `observer` is told of uploads that take long, and of pauses. `thresholds`:
+        what makes a measurement invalid."""
         self.name, self.device = name, device
+        self._thresholds = thresholds
+        self._speed: Speed | None = None
+        self._closed = threading.Event()
         self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
         self._observer = observer or Observer()
         self._transport: Transport | None = None
@@ -76,7 +94,13 @@ class RunnerBoard:
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
     ) -> list[Measurement | CandidateFailed]:
-        """See `Board.measure`. What cannot fit the board's memory is refused without being uploaded."""
+        """See `Board.measure`: again, after a pause, until the protocol's rules hold.
+
+        What cannot fit the board's memory is refused without being uploaded.
+
+        Raises:
+            MeasurementInvalid: They did not hold for the board or for the control in any try.
+        """
         refused = [room.refusal(artifact, self.facts) for artifact in artifacts]
         if any(refused):
             fitting = [a for a, why in zip(artifacts, refused, strict=True) if why is None]
@@ -86,36 +110,83 @@ class RunnerBoard:
             return [_uncontrolled(result) for result in merged] if refused[0] else merged
         for artifact in artifacts:
             self._require(artifact.runtime)
+        limits, why = self._thresholds.under(protocol.setting.name), ""
+        for attempt in range(1, limits.tries + 1):
+            answer = self._measured(artifacts, feeds, protocol)
+            results = answers.measurements(answer, protocol, self.facts.cores, limits, self._speed)
+            reasons = of_board(answer["rounds"], self._speed, limits)
+            self._speed = Speed.calibrated(answer["rounds"][0], self._thresholds, self._speed)
+            wrong = [one for one in results if isinstance(one, Measurement) and one.validity]
+            if not reasons and not wrong:
+                break
+            why = "; ".join(reasons) or wrong[0].validity or ""
+            if attempt < limits.tries:
+                self._cool_down(f"{why}; try {attempt + 1} of {limits.tries}", answer["rounds"][-1])
+        else:
+            if reasons or wrong[0] is results[0]:
+                raise MeasurementInvalid(
+                    f"{self.name} cannot be measured: {why}, in {limits.tries} tries",
+                    hint="let the board cool and stop what else runs on it; the same command resumes",
+                )
+        # The control was steady in the same seconds: it is the candidate itself that is not.
+        return [
+            CandidateFailed(f"cannot be measured: {result.validity}, in {limits.tries} tries")
+            if isinstance(result, Measurement) and result.validity
+            else self._with_roofline(result, artifact, feeds)
+            for result, artifact in zip(results, artifacts, strict=True)
+        ]
+
+    def _measured(
+        self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
+    ) -> dict[str, Any]:
+        """The runner's answer to one `measure`; what it lacks is uploaded when it says so."""
         with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
-            sha256 = self._store([(artifact.path, artifact.sha256) for artifact in artifacts], path)
+            sha256 = file_digest(path)
+            files = {artifact.sha256: artifact.path for artifact in artifacts} | {sha256: path}
             setting = protocol.setting
             paced_s = 1.5 * protocol.min_runs / setting.rate_hz if setting.rate_hz else 0.0
             deadline_s = protocol.deadline_s + paced_s
             soak_s = MOST_SOAK_S if setting.name == "sustained" else 0.0
-            answer = dialogue.ask(
-                "measure",
-                deadline_s,
-                patience_s=deadline_s * protocol.processes * len(artifacts) + soak_s + GRACE_S,
-                jobs=[job(artifact, sha256, names) for artifact in artifacts],
-                protocol={
-                    "processes": protocol.processes,
-                    "min_runs": protocol.min_runs,
-                    "window_s": protocol.window_s,
-                    "slice_s": protocol.slice_s,
-                    "stop_ratio": protocol.stop_ratio,
-                    "soak": setting.name == "sustained",
-                    "rate_hz": setting.rate_hz,
-                    "load": setting.load,
-                    "cpus": list(setting.cpus),
-                },
-            )
-        results = answers.measurements(answer, protocol, self.facts.cores)
-        return [
-            self._with_roofline(result, artifact, feeds)
-            for result, artifact in zip(results, artifacts, strict=True)
-        ]
+            for _ in range(2):
+                answer: dict[str, Any] = dialogue.ask(
+                    "measure",
+                    deadline_s,
+                    patience_s=deadline_s * protocol.processes * len(artifacts) + soak_s + GRACE_S,
+                    jobs=[job(artifact, sha256, names) for artifact in artifacts],
+                    protocol={
+                        "processes": protocol.processes,
+                        "min_runs": protocol.min_runs,
+                        "window_s": protocol.window_s,
+                        "slice_s": protocol.slice_s,
+                        "stop_ratio": protocol.stop_ratio,
+                        "soak": setting.name == "sustained",
+                        "rate_hz": setting.rate_hz,
+                        "load": setting.load,
+                        "cpus": list(setting.cpus),
+                    },
+                    max_temperature_c=self._thresholds.under(setting.name).max_temperature_c,
+                )
+                if "missing" not in answer:
+                    return answer
+                self._put({name: files[name] for name in answer["missing"]})
+        raise CommandError(f"{self.name} loses the files that are stored on it", hint="check its storage")
+
+    def _cool_down(self, why: str, state: Mapping[str, Any]) -> None:
+        """Wait until the board is cool again, or for as long as its profile says."""
+        pause_s, limit = self._thresholds.cooldown_s, self._thresholds.max_temperature_c
+        hot = limit is not None and state["temperature_c"] is not None and state["temperature_c"] > limit
+        self._observer.announce(f"{self.name}: {why}, after a pause of up to {pause_s:g} s")
+        end = time.monotonic() + pause_s
+        while (left_s := end - time.monotonic()) > 0:
+            if self._closed.wait(min(left_s, COOLING_POLL_S) if hot else left_s):
+                raise ConnectError(f"{self.name} is closed")
+            if hot and limit is not None:
+                with self._reachable() as dialogue:
+                    state = dialogue.ask("conditions", REQUEST_DEADLINE_S)
+                if state["temperature_c"] <= limit - COOL_ENOUGH_C:
+                    return
 
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """See `Board.profile`.
@@ -161,6 +232,7 @@ class RunnerBoard:
             return int(dialogue.ask("clean", REQUEST_DEADLINE_S, limit_bytes=limit_bytes)["removed"])
 
     def close(self) -> None:
+        self._closed.set()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -186,6 +258,7 @@ class RunnerBoard:
             self._transport = self._open_transport()
             self._dialogue = Dialogue(self._transport.start_runner(), self.name)
             hello: dict[str, Any] = self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts)
+            self._speed = Speed.calibrated(hello["conditions"], self._thresholds, self._speed)
             self._python, self._reason = hello["executable"], hello["runtime"].get("error")
             if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
                 raise self._lacks(onnxruntime.NAME)
@@ -222,16 +295,20 @@ class RunnerBoard:
             raise ConnectError(f"{self.name} is closed")
         wanted = {sha256: path for path, sha256 in artifacts} | {(sha256 := file_digest(feeds)): feeds}
         present = self._dialogue.ask("stat", REQUEST_DEADLINE_S, objects=list(wanted))
-        lacking = wanted.keys() - set(present)
-        for name in lacking:
-            if not wanted[name].is_file():
-                raise ConfigError(f"{wanted[name]} is missing")
-        size_bytes = sum(wanted[name].stat().st_size for name in lacking)
+        self._put({name: wanted[name] for name in wanted.keys() - set(present)})
+        return sha256
+
+    def _put(self, files: Mapping[str, Path]) -> None:
+        if self._transport is None:
+            raise ConnectError(f"{self.name} is closed")
+        for path in files.values():
+            if not path.is_file():
+                raise ConfigError(f"{path} is missing")
+        size_bytes = sum(path.stat().st_size for path in files.values())
         if size_bytes >= LONG_UPLOAD_BYTES and not self.is_this_machine:
             self._observer.announce(f"uploading {size_bytes / 1e6:.0f} MB to {self.name}")
-        for name in lacking:
-            self._transport.put(wanted[name], name)
-        return sha256
+        for name, path in files.items():
+            self._transport.put(path, name)
 
     def _require(self, runtime: str) -> None:
         if runtime not in _RUNTIMES:

@@ -152,6 +152,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 board,
                 builder,
                 Host(inputs.batch, probe, host_options(inputs.model)),
+                observer,
             )
             yield Job(
                 options,
@@ -187,6 +188,7 @@ def _evaluator(
     board: Board,
     builder: Builder,
     host: Host,
+    observer: Observer,
 ) -> Evaluator:
     return Evaluator(
         builder=builder,
@@ -201,6 +203,7 @@ def _evaluator(
         max_drift=float(profile.get("measurement", "max_control_drift")),
         tries=int(profile.get("measurement", "tries")),
         cooldown_s=float(profile.get("measurement", "cooldown_s")),
+        tell=observer.announce,
     )
 
 

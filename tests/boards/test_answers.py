@@ -9,6 +9,7 @@ import pytest
 from edgeopt.boards.answers import failure, measurements
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.measurement import Measurement, Protocol
+from tests.boards.test_validity import state
 
 PROTOCOL = Protocol("screen", 1, 4, 1.0, 0.5, None, 60.0)
 
@@ -36,11 +37,9 @@ def model(*processes: dict[str, Any], error: dict[str, str] | None = None) -> di
 
 
 def answer(*models: dict[str, Any], before: int | None = None, after: int | None = None) -> dict[str, Any]:
-    state = {"temperature_c": None, "clock_hz": None}
     return {
         "models": list(models),
-        "before": state | {"throttled_bits": before},
-        "after": state | {"throttled_bits": after},
+        "rounds": [state(throttled_bits=before), state(throttled_bits=after)],
     }
 
 
