@@ -165,4 +165,5 @@ def _roofline_of_this_machine() -> DeviceProfile:
     who = ("machine", "part", "features", "ram_bytes")
     for section in ("cpu", "memory"):
         facts[section] = {name: fact for name, fact in facts[section].items() if name not in who}
+    facts["measurement"] = profiles.load("local").facts["measurement"]  # this machine is no board
     return DeviceProfile("this", "this", facts)

@@ -153,6 +153,14 @@ def test_what_the_guest_does_not_execute_is_priced_and_not_counted_again(
         board.measure([artifact(tmp_path, chain(8), graph_optimization_level="disable")], FEEDS, SCREEN)
 
 
+def test_the_loop_that_tells_the_clock_is_code_of_the_boards_core(board: VirtualBoard) -> None:
+    with board._reachable() as dialogue:
+        told = dialogue.ask("conditions", 60.0)
+    assert told["spin"]["kind"] == "adds"
+    assert told["spin"]["per_s"] > 0
+    assert told["swap_bytes"] == 0
+
+
 def test_the_nodes_of_a_profile_add_up_to_the_whole(board: VirtualBoard, tmp_path: Path) -> None:
     model = artifact(tmp_path, chain(8))
     times = board.profile(model, FEEDS, 10)
