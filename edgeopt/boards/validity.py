@@ -101,9 +101,7 @@ class Speed:
     per_s: float
 
     @classmethod
-    def calibrated(
-        cls, state: State | None, thresholds: Thresholds, known: Speed | None
-    ) -> Speed | None:
+    def calibrated(cls, state: State | None, thresholds: Thresholds, known: Speed | None) -> Speed | None:
         """The best speed seen while the board was cool and unthrottled: `known`, or that of `state`."""
         if not state or any(_of_state(state, None, thresholds)):
             return known
@@ -196,7 +194,7 @@ def _worst(found: Iterable[_Found]) -> list[str]:
 def _of_state(state: State, expected: Speed | None, thresholds: Thresholds) -> Iterable[_Found]:
     """What is wrong with a board at one moment."""
     live = (state["throttled_bits"] or 0) & LIVE_BITS
-    if live:
+    if live and not thresholds.may_throttle:
         yield (
             "live",
             live,

@@ -104,6 +104,18 @@ def test_without_thresholds_only_the_firmware_is_believed() -> None:
     assert "clock capped" in reason
 
 
+def test_a_board_that_is_to_be_hot_may_be_hot_and_throttle_but_not_swap() -> None:
+    hot = state(temperature_c=82.0, throttled_bits=0x4, swap_bytes=0, **spinning(1.2e9))
+    swapped = hot | {"swap_bytes": 1 << 20} | busy(10, 4.0, 0.4)
+    rounds = [hot | busy(0, 0, 0), swapped]
+    assert of_windows([[10.0] * 20 + [20.0] * 10, [15.0] * 30], PROTOCOL.under("sustained")) == []
+    other, swap = of_board(rounds, COOL, PROTOCOL.under("sustained"))
+    assert "other processes" in other
+    assert of_board(rounds, COOL, PROTOCOL.under("app")) == [swap]
+    assert PROTOCOL.under("bench") == PROTOCOL
+    assert throttled(rounds) is True
+
+
 def test_a_board_of_which_the_kernel_overstates_the_clock_a_little_is_fine() -> None:
     slow = state(kernel_hz=2_400_000_000, **spinning(2.28e9))
     assert of_board([slow, slow], Speed("adds", 2.28e9), PROTOCOL) == []
