@@ -21,6 +21,7 @@ from edgeopt.boards.transports.local import LocalTransport
 from edgeopt.boards.validity import Speed, Thresholds
 from edgeopt.core.errors import CandidateFailed, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.progress import Observer
 from tests.boards.test_answers import model, process
 from tests.boards.test_runner import runner_module
 from tests.boards.test_validity import state
@@ -91,7 +92,7 @@ def sensors(tmp_path: Path) -> Sensors:
     return Sensors(tmp_path / "sensors")
 
 
-class Opened:
+class Opened(Observer):
     """Opens boards, and hears what they tell."""
 
     def __init__(self, folder: Path) -> None:
@@ -113,7 +114,7 @@ class Opened:
         self.boards.append(opened)
         return opened
 
-    def _heard(self, line: str) -> None:
+    def announce(self, line: str) -> None:
         self.hear(line)
 
 
@@ -235,7 +236,7 @@ STEADY, DRIFTING = [10.0] * 30, [10.0] * 15 + [20.0] * 15
 def scripted(opened: Opened, *tries: tuple[list[float], ...]) -> Scripted:
     transport = LocalTransport(sys.executable, opened.folder)
     limits = Thresholds(max_drift=0.03, tries=len(tries))
-    board = Scripted("pi", "local", lambda: transport, thresholds=limits, tell=opened.told.append)
+    board = Scripted("pi", "local", lambda: transport, observer=opened, thresholds=limits)
     board.answers = [
         {"models": [model(process(latencies)) for latencies in each], "rounds": [state(), state()]}
         for each in tries
