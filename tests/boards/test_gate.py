@@ -109,7 +109,7 @@ class Opened(Observer):
             "local",
             lambda: transport,
             thresholds=thresholds,
-            tell=lambda line: self.hear(line) and None,
+            observer=self,
         )
         self.boards.append(opened)
         return opened
