@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
+from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.facts import facts
 from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
 from edgeopt.boards.transports import Transport
@@ -315,14 +316,29 @@ class VirtualBoard(RunnerBoard):
     def _open(self) -> Transport:
         if not self._machine.alive:
             if self._revive is None:
-                raise ConnectError(
-                    f"{self._machine.name} is gone: its emulator has ended or was killed",
-                    hint=f"edgeopt boards up {self._profile.name}",
-                )
+                raise self._gone()
             self._machine = self._revive()
         address = Address.parse(self._machine.url)
         transport: Transport = plugins.load("transports", address.scheme).connect(address)
         return transport
+
+    @contextlib.contextmanager
+    def _reachable(self) -> Iterator[Dialogue]:
+        """As `RunnerBoard._reachable`; who loses a dead emulator is told so, and what to do."""
+        try:
+            with super()._reachable() as dialogue:
+                yield dialogue
+        except BoardError as error:
+            if self._machine.alive:
+                raise
+            raise self._gone() from error
+
+    def _gone(self) -> ConnectError:
+        again = f"edgeopt boards up {self._profile.name}; then repeat the command"
+        return ConnectError(
+            f"{self._machine.name} is gone: its emulator has ended or was killed",
+            hint="repeat the command" if self._revive else again,
+        )
 
     def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
         """As the runner says, but with the device's cores; its figures change with the profile, too."""

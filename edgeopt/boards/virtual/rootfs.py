@@ -5,6 +5,7 @@ No program of the guest runs here, so it takes no emulation, and nobody needs to
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import threading
@@ -159,10 +160,12 @@ def _pip_remedy(said: str) -> str:
 
 
 def _telling(said: str) -> str:
-    """The line that says why."""
+    """Why, in a line. Whoever does not reach an index says in the end that it has no such package."""
+    if refused := re.search(r"Failed to establish a new connection: (?:\[Errno -?\d+\] )?([^')]+)", said):
+        return f"nobody answers there ({refused[1].strip()})"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     marked = [line for line in lines if line.lower().startswith(("e: ", "err:", "error"))]
-    return (marked or lines or ["no reason given"])[0][:200]
+    return (marked or lines or ["no reason given"])[0].removeprefix("ERROR: ")[:200]
 
 
 def _versions(archives: Sequence[str]) -> str:

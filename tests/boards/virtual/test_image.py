@@ -109,6 +109,7 @@ def test_a_package_index_that_answers_nobody_is_not_blamed_on_debian(
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     with pytest.raises(BoardError, match="cannot download the guest's Python packages") as refusal:
         image.ready()
+    assert "nobody answers there (Connection refused)" in refusal.value.message
     assert "PIP_INDEX_URL" in (refusal.value.hint or "")
     assert "network" in (refusal.value.hint or "")
     assert "DEBIAN" not in (refusal.value.hint or "")
