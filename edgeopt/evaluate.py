@@ -129,11 +129,12 @@ class Evaluator:
                 raise failed
             first, result = (one for one in (results[0], results[-1]) if isinstance(one, Measurement))
             drift = first.p50_ms / (self.control_p50_ms or first.p50_ms)
-            if abs(drift - 1) <= self.max_drift:
+            unmetered = self._unmetered(result)
+            if abs(drift - 1) <= self.max_drift and unmetered is None:
                 felt = self._felt(result, drift)
                 self._drifts.append(drift)
                 return replace(result, drift=felt)
-            reason = (
+            reason = unmetered or (
                 f"the control model takes {drift:.2f} times what it took at the start, "
                 f"{1 + self.max_drift:g} is allowed"
             )
@@ -145,6 +146,12 @@ class Evaluator:
             f"{self.board.name} cannot be measured: {reason}, in {self.tries} tries",
             hint="let the board cool and stop what else runs on it; the same command resumes",
         )
+
+    def _unmetered(self, result: Measurement) -> str | None:
+        """Why there is no energy where one is asked for; None where there is, or nobody asks."""
+        if self.objective.name != "energy" or result.energy_mj is not None:
+            return None
+        return result.energy_note or "nothing tells its energy"
 
     def _counted(self, artifact: Artifact, protocol: Protocol) -> Measurement:
         result = self.board.measure([artifact], self.feeds, protocol)[0]

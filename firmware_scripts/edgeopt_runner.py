@@ -14,6 +14,7 @@ Error kinds: `deadline crash oom load run` are the model's; `request` is the cal
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import gc
@@ -32,8 +33,9 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -244,7 +246,13 @@ def take(state: dict[str, Any], seconds: float, rate_hz: float | None = None) ->
         latencies.append((now - before) / 1e6)
     cpu_s, wall_s = time.process_time() - before_cpu, (now - begun) / 1e9
     state["last_ms"] = latencies[-1]
-    return {"latencies_ms": latencies, "cpu_s": cpu_s, "wall_s": wall_s, "peak_rss_bytes": peak_rss_bytes()}
+    return {
+        "latencies_ms": latencies,
+        "cpu_s": cpu_s,
+        "wall_s": wall_s,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "span_s": (begun / 1e9, now / 1e9),
+    }
 
 
 def node_times(state: dict[str, Any], runs: int) -> dict[str, float]:
@@ -353,6 +361,147 @@ STEPS: dict[str, Callable[..., Any]] = {
 def peak_rss_bytes() -> int:
     """VmHWM of this process: unlike `ru_maxrss` it does not remember the parent's size."""
     return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+
+
+# ---------------------------------------------------------------- meter: power, read beside the models
+
+BURN_BYTES = 1 << 16
+METER_S = 15.0
+"""What a meter may take to be found and to answer."""
+
+
+def sampling() -> None:
+    """Read a meter at its pace until stdin closes, then tell all readings at once: nothing is written before.
+
+    The order is a line of stdin: the source of the meter's `reader`, its settings, and the pace. The first
+    line of the answer is the meter's header, or why there is none; the second holds `[time, text]` of each
+    reading, time on CLOCK_MONOTONIC, and the CPU time that reading took.
+    """
+    die_with_parent()
+    order = json.loads(rest_of_line())
+    names: dict[str, Any] = {}
+    try:
+        exec(order["source"], names)  # noqa: S102 - whoever may send it may run commands here anyway
+        header, look = names["reader"](order["settings"])
+    except Exception as error:  # whatever a meter's reader raises
+        os.write(1, json.dumps({"error": str(error)[:500]}).encode() + b"\n")
+        return
+    os.write(1, json.dumps({"header": header}).encode() + b"\n")
+    readings: list[tuple[float, str]] = []
+    due, over = time.perf_counter(), False
+    while not over:
+        due = max(due + order["interval_s"], time.perf_counter())  # what was missed is not caught up with
+        over = bool(select.select([0], [], [], max(0.0, due - time.perf_counter()))[0])
+        before = time.perf_counter()
+        try:
+            text = look()
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            text = str(error)  # a reading that failed is not a number, and is left out where they are parsed
+        readings.append(((before + time.perf_counter()) / 2, text))
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu_s = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    with os.fdopen(1, "w") as stream:
+        stream.write(json.dumps({"readings": readings, "cpu_s": cpu_s}) + "\n")
+
+
+class Sampler:
+    """A process that reads a meter; it ends with `stop`, or with this one."""
+
+    alive: ClassVar[list[Sampler]] = []
+
+    def __init__(self, meter: dict[str, Any]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), "--sample"],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        if not self.process.stdin or not self.process.stdout:
+            raise AssertionError("both were asked to be pipes")
+        Sampler.alive.append(self)
+        self.process.stdin.write(json.dumps(meter).encode() + b"\n")
+        self.first, output = b"", self.process.stdout.fileno()
+        end = time.monotonic() + METER_S
+        while not self.first.endswith(b"\n"):
+            left_s = max(0.0, end - time.monotonic())
+            data = os.read(output, 1 << 16) if select.select([output], [], [], left_s)[0] else b""
+            self.first += data or b'{"error": "it does not answer"}\n'
+
+    def stop(self) -> dict[str, Any]:
+        """What was read: `header`, `readings`, `cpu_s`; or `error`."""
+        told = dict(json.loads(self.first))
+        try:
+            said = self.process.communicate(timeout=METER_S)[0]
+            return told if "error" in told else {**told, **json.loads(said)}
+        except (subprocess.TimeoutExpired, ValueError):
+            return {"error": "its readings were lost: the process that took them died or hung"}
+        finally:
+            self.process.kill()
+            self.process.communicate()
+            Sampler.alive.remove(self)
+
+
+def cpu_s(sampler: Sampler) -> float:
+    """What a process that still runs, and those that it has waited for, took of all cores: it is our own."""
+    stat = read(f"/proc/{sampler.process.pid}/stat") or ""
+    ticks = stat.rpartition(")")[2].split()[11:15]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def exercise(pattern: list[float]) -> dict[str, Any]:
+    """Stay idle and load all cores in turns of these seconds, beginning idle; tells when.
+
+    Steps of power that are known to the millisecond: by them the clock of a meter is laid on the board's.
+    """
+    due = begun = time.perf_counter()
+    loads: list[tuple[float, float]] = []
+    for index, seconds in enumerate(pattern):
+        due += seconds
+        if index % 2:
+            loads.append(burn(due))
+        else:
+            time.sleep(max(0.0, due - time.perf_counter()))
+    return {"begun_s": begun, "ended_s": time.perf_counter(), "loads": loads}
+
+
+def burn(end: float) -> tuple[float, float]:
+    """Hash on all cores, which needs no lock of the interpreter, until `end`; tells from when to when."""
+    block, spans = bytes(BURN_BYTES), []
+
+    def hashing() -> None:
+        begun = time.perf_counter()
+        while time.perf_counter() < end:
+            hashlib.sha256(block)
+        spans.append((begun, time.perf_counter()))
+
+    threads = [threading.Thread(target=hashing) for _ in os.sched_getaffinity(0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return min(span[0] for span in spans), max(span[1] for span in spans)
+
+
+@contextlib.contextmanager
+def metered(meter: dict[str, Any] | None, edges: list[list[float]] | None) -> Iterator[dict[str, Any]]:
+    """What happens inside is metered; what was read is in the yielded answer in the end.
+
+    The process that reads is reaped before this ends, so its CPU time counts as the runner's own.
+    """
+    told: dict[str, Any] = {}
+    sampler = Sampler(meter) if meter else None
+    if sampler and "header" not in json.loads(sampler.first):
+        edges = None  # nobody would see them
+    try:
+        marks = [exercise(edges[0])] if edges else []
+        yield told
+        marks += [exercise(edges[1])] if edges else []
+        told["edges"] = marks
+    finally:
+        if sampler:
+            told["meter"] = sampler.stop()
+        told["now_s"] = time.perf_counter()
 
 
 # ---------------------------------------------------------------- supervisor
@@ -601,7 +750,9 @@ class Race:
     def start(self, index: int) -> None:
         self.children[index] = new = Child(self.orders, self.protocol["deadline_s"], cpus=self.cpus)
         told = self.ask(index, "load", job=self.jobs[index], started_ns=new.started_ns)
-        self.notes[index] = {**told, "latencies_ms": [], "slices": [], "cpu_s": 0.0, "wall_s": 0.0}
+        self.notes[index] = {
+            **told, "latencies_ms": [], "slices": [], "spans_s": [], "cpu_s": 0.0, "wall_s": 0.0,
+        }  # fmt: skip
         if told:
             self.ask(index, "warm_up", most_s=min(2.0, self.protocol["window_s"]))
 
@@ -610,6 +761,7 @@ class Race:
         taken, note = self.ask(index, "take", seconds=seconds, rate_hz=rate_hz), self.notes[index]
         if taken:
             note["slices"].append(len(taken["latencies_ms"]))
+            note["spans_s"].append(taken["span_s"])
             note["peak_rss_bytes"] = taken["peak_rss_bytes"]
             for key in ("latencies_ms", "cpu_s", "wall_s"):
                 note[key] += taken[key]
@@ -631,6 +783,7 @@ class Runner:
         self.runtimes: dict[str, dict[str, Any]] = {}
         self.templates: dict[str, Child] = {}
         self.hot_at: float | None = None
+        self.sampler: Sampler | None = None
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def on_hello(self, counts: bool = False) -> dict[str, Any]:
@@ -667,12 +820,18 @@ class Runner:
         return present
 
     def on_measure(
-        self, jobs: list[dict[str, Any]], protocol: dict[str, Any], max_temperature_c: float | None = None
+        self,
+        jobs: list[dict[str, Any]],
+        protocol: dict[str, Any],
+        max_temperature_c: float | None = None,
+        meter: dict[str, Any] | None = None,
+        edges: list[list[float]] | None = None,
     ) -> dict[str, Any]:
         """Let models take turns; the request's deadline is that of each process.
 
         `rounds`: how the board was before the first round and after each. Models or inputs that are not here
         are `missing`, and nothing is measured; neither is it on a board hotter than `max_temperature_c`.
+        `meter` is read meanwhile; `edges` are two patterns of `exercise`, before the models and after them.
         """
         wanted = {job[key]: None for job in jobs for key in ("model", "feeds")}
         present = self.on_stat(list(wanted))
@@ -692,16 +851,31 @@ class Runner:
             return {"models": [], "rounds": rounds}
         other_work = OtherWork(protocol.get("load") or 0.0)
         try:
-            for turn in range(protocol["processes"]):
-                race.run(turn)
-                rounds.append(conditions())
+            with metered(meter, edges) as power:
+                for turn in range(protocol["processes"]):
+                    race.run(turn)
+                    rounds.append(conditions())
         finally:
             other_work.end()
         self.hot_at = time.monotonic() if soaked else None
-        return {"models": race.results, "rounds": rounds, "soaked": soaked}
+        return {"models": race.results, "rounds": rounds, "soaked": soaked, **power}
 
     def on_conditions(self) -> dict[str, Any]:
         return conditions()
+
+    def on_sample(self, meter: dict[str, Any]) -> dict[str, float]:
+        """Begin to read a meter that hangs on this machine; `on_sampled` ends it."""
+        self.on_sampled()
+        self.sampler = Sampler(meter)
+        return {"now_s": time.perf_counter()}
+
+    def on_sampled(self) -> dict[str, Any]:
+        """What was read since."""
+        sampler, self.sampler = self.sampler, None
+        return sampler.stop() if sampler else {"error": "nobody began to read it"}
+
+    def on_exercise(self, pattern: list[float]) -> dict[str, Any]:
+        return exercise(pattern)
 
     def on_profile(self, job: dict[str, Any], runs: int) -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -841,7 +1015,7 @@ def conditions() -> dict[str, Any]:
         "at_s": time.monotonic(),
         "cores": os.cpu_count() or 1,
         "busy_s": (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK") if ticks else None,
-        "own_s": sum(usage.ru_utime + usage.ru_stime for usage in usages),
+        "own_s": sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(map(cpu_s, Sampler.alive)),
         "swap_bytes": swap_bytes(),
         "spin": spin(core),
     }
@@ -1037,5 +1211,7 @@ def serve(folder: Path) -> NoReturn:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--child"]:
         child()
+    elif sys.argv[1:] == ["--sample"]:
+        sampling()
     else:
         serve(Path(sys.argv[1]) if len(sys.argv) > 1 else Path.home() / ".cache" / "edgeopt")

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeopt.boards.meters import EnergySource
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed
@@ -87,6 +88,11 @@ class Board(Protocol):
     pairwise_error: float
     """Two of its figures for variants of one model closer than this (relative) are a tie: what its model may
     be off in their ratio. 0 where figures are measured: their noise is known from repetitions."""
+
+    @property
+    def energy_source(self) -> EnergySource | None:
+        """What its energies come from; None if it tells none."""
+        ...
 
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol

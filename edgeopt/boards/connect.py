@@ -10,6 +10,7 @@ from edgeopt.boards.address import Address
 from edgeopt.boards.board import Board
 from edgeopt.boards.identity import require_identity
 from edgeopt.boards.inventory import Inventory
+from edgeopt.boards.metering.link import Link
 from edgeopt.boards.predicted import Workload
 from edgeopt.boards.resolve import resolve
 from edgeopt.boards.runner import RunnerBoard
@@ -70,7 +71,8 @@ def connect(
         return Connected(opened, reason)
     address = chosen.named.address if chosen.named else Address.parse(chosen.name)
     name = chosen.name if chosen.named else str(address)
-    physical = open_board(name, profile, address, workload, watching)
+    power = Link.of(chosen.named.meter if chosen.named else None, profile, inventory.address_of)
+    physical = open_board(name, profile, address, workload, watching, power)
     reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"
     watching.announce(reason)
     return Connected(physical, reason)
@@ -82,8 +84,11 @@ def open_board(
     address: Address,
     workload: Workload,
     observer: Observer | None = None,
+    power: Link | None = None,
 ) -> RunnerBoard:
     """Connect to a physical board and check that it is what the profile describes.
+
+    `power` is how its energy is known.
 
     Raises:
         ConnectError: Unreachable, host key not trusted, or no runtime.
@@ -98,6 +103,7 @@ def open_board(
         _ceiling(profile, workload),
         observer,
         Thresholds.of(profile),
+        power,
     )
     try:
         require_identity(profile, opened.facts, name)

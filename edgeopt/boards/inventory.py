@@ -5,6 +5,9 @@ device = "rpi4"
 url = "ssh://pi@10.0.0.7"
 python = "/home/pi/venv/bin/python"     # optional
 identity = "~/.ssh/board"               # optional
+
+[board.kitchen-pi.meter]                # optional, see edgeopt/boards/metering/settings.py
+kind = "pmic"
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from typing import Any
 
 from edgeopt.boards import places
 from edgeopt.boards.address import Address
+from edgeopt.boards.metering.settings import of_table
+from edgeopt.boards.meters import Settings
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.files import write_atomically
 
@@ -33,6 +38,7 @@ class NamedBoard:
     Attributes:
         device: Name of its device profile.
         source: The file that it stands in.
+        meter: `[board.NAME.meter]`.
     """
 
     name: str
@@ -41,6 +47,7 @@ class NamedBoard:
     python: str | None = None
     identity: str | None = None
     source: Path | None = None
+    meter: Settings | None = None
 
     @property
     def address(self) -> Address:
@@ -72,6 +79,14 @@ class Inventory:
     def of_device(self, device: str) -> list[NamedBoard]:
         """The boards of one kind, in the order in which they were written."""
         return [board for board in self.boards.values() if board.device == device]
+
+    def address_of(self, host: str) -> Address:
+        """Of an address, or of a board by its name.
+
+        Raises:
+            ConfigError: It is neither.
+        """
+        return Address.parse(host) if "://" in host or host == "local" else self.get(host).address
 
     def get(self, name: str) -> NamedBoard:
         """One board by name.
@@ -118,12 +133,17 @@ def _read(file: Path) -> dict[str, NamedBoard]:
 
 
 def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
-    keys = {"device", "url", "python", "identity"}
+    keys = {"device", "url", "python", "identity", "meter"}
     if not isinstance(fields, dict) or not {"device", "url"} <= set(fields) <= keys:
-        raise ConfigError(f"{file}: board {name!r} needs device and url, and may have python and identity")
+        raise ConfigError(
+            f"{file}: board {name!r} needs device and url, and may have python, identity and a meter"
+        )
+    fields = dict(fields)
+    table = fields.pop("meter", None)
+    meter = None if table is None else of_table(table, f"{file}: board {name!r}")
     if wrong := sorted(key for key, value in fields.items() if not isinstance(value, str)):
         raise ConfigError(f"{file}: board {name!r}: {wrong[0]} must be text")
-    board = NamedBoard(name, source=file, **fields)
+    board = NamedBoard(name, source=file, meter=meter, **fields)
     _check(board, str(file))
     return board
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
+from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.roofline import Roofline
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, CandidateFailed, ModelError
@@ -37,6 +38,7 @@ class PredictedBoard:
 
     name = "predicted"
     provenance: Provenance = "predicted"
+    energy_source: EnergySource | None = None
     is_this_machine = False
 
     def __init__(self, profile: DeviceProfile, workload: Workload, runtimes: dict[str, str]) -> None:

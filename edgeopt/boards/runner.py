@@ -20,6 +20,8 @@ from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.dialogue import GRACE_S, Dialogue
 from edgeopt.boards.facts import facts, is_this_machine
+from edgeopt.boards.metering.link import METERING_S, Beside, Link, beside
+from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.validity import Speed, Thresholds, of_board
 from edgeopt.core.artifact import Artifact
@@ -75,12 +77,13 @@ class RunnerBoard:
         ceiling_ms: Callable[[Artifact, Mapping[str, tuple[int, ...]]], float | None] = lambda _, __: None,
         observer: Observer | None = None,
         thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
+        power: Link | None = None,
     ) -> None:
         """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak, given the shapes of its
         inputs; None if unknown. `observer` is told of uploads that take long, and of pauses. `thresholds`:
-        what makes a measurement invalid."""
+        what makes a measurement invalid. `power`: how its energy is known; None: not at all."""
         self.name, self.device = name, device
-        self._thresholds = thresholds
+        self._thresholds, self._power = thresholds, power
         self._speed: Speed | None = None
         self._closed = threading.Event()
         self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
@@ -112,7 +115,7 @@ class RunnerBoard:
             self._require(artifact.runtime)
         limits, why = self._thresholds.under(protocol.setting.name), ""
         for attempt in range(1, limits.tries + 1):
-            answer = self._measured(artifacts, feeds, protocol)
+            answer, energy = self._measured(artifacts, feeds, protocol)
             results = answers.measurements(answer, protocol, self.facts.cores, limits, self._speed)
             reasons = of_board(answer["rounds"], self._speed, limits)
             self._speed = Speed.calibrated(answer["rounds"][0], self._thresholds, self._speed)
@@ -128,6 +131,7 @@ class RunnerBoard:
                     f"{self.name} cannot be measured: {why}, in {limits.tries} tries",
                     hint="let the board cool and stop what else runs on it; the same command resumes",
                 )
+        results = energy.added(results, answer)
         # The control was steady in the same seconds: it is the candidate itself that is not.
         return [
             CandidateFailed(f"cannot be measured: {result.validity}, in {limits.tries} tries")
@@ -138,9 +142,14 @@ class RunnerBoard:
 
     def _measured(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
-    ) -> dict[str, Any]:
-        """The runner's answer to one `measure`; what it lacks is uploaded when it says so."""
-        with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
+    ) -> tuple[dict[str, Any], Beside]:
+        """The runner's answer to one `measure`, and what a meter saw beside it; what the board lacks is
+        uploaded when it says so."""
+        with (
+            self._reachable() as dialogue,
+            tempfile.TemporaryDirectory() as folder,
+            beside(self._power, protocol) as energy,
+        ):
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = file_digest(path)
@@ -153,7 +162,10 @@ class RunnerBoard:
                 answer: dict[str, Any] = dialogue.ask(
                     "measure",
                     deadline_s,
-                    patience_s=deadline_s * protocol.processes * len(artifacts) + soak_s + GRACE_S,
+                    patience_s=deadline_s * protocol.processes * len(artifacts)
+                    + soak_s
+                    + GRACE_S
+                    + METERING_S,
                     jobs=[job(artifact, sha256, names) for artifact in artifacts],
                     protocol={
                         "processes": protocol.processes,
@@ -167,9 +179,11 @@ class RunnerBoard:
                         "cpus": list(setting.cpus),
                     },
                     max_temperature_c=self._thresholds.under(setting.name).max_temperature_c,
+                    **energy.fields,
                 )
                 if "missing" not in answer:
-                    return answer
+                    energy.answered(answer)
+                    return answer, energy
                 self._put({name: files[name] for name in answer["missing"]})
         raise CommandError(f"{self.name} loses the files that are stored on it", hint="check its storage")
 
@@ -187,6 +201,11 @@ class RunnerBoard:
                     state = dialogue.ask("conditions", REQUEST_DEADLINE_S)
                 if state["temperature_c"] <= limit - COOL_ENOUGH_C:
                     return
+
+    @property
+    def energy_source(self) -> EnergySource | None:
+        """See `Board.energy_source`."""
+        return self._power.source if self._power else None
 
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """See `Board.profile`.

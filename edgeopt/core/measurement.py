@@ -51,6 +51,10 @@ class Measurement:
         first_inference_ms: The first run of a fresh session.
         peak_rss_bytes: Highest resident size of the whole process.
         model_rss_bytes: `peak_rss_bytes` less that of a process which only loaded the runtime.
+        energy_mj: Of one inference, all that the board drew meanwhile.
+        net_energy_mj: The same less what the idle board draws.
+        process_energy_mj: Energy per inference of each fresh process; empty where it is not known of all.
+        energy_note: Why there is no energy, or what was put right in it.
         cpu_utilization: CPU time / (wall time * cores), 0..1.
         roofline_fraction: Achieved FLOP/s / the profile's ceiling, 0..1.
         control_ratio: This artifact's median / the control's, measured in turns with it.
@@ -72,6 +76,9 @@ class Measurement:
     model_rss_bytes: int | None = None
     energy_mj: Quantity | None = None
     power_w: Quantity | None = None
+    net_energy_mj: Quantity | None = None
+    process_energy_mj: tuple[float, ...] = ()
+    energy_note: str | None = None
     cpu_utilization: float | None = None
     roofline_fraction: float | None = None
     temperature_start_c: float | None = None
@@ -125,6 +132,6 @@ class Measurement:
         # JSON knows lists only; equal measurements must stay equal.
         known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         known["latencies_ms"] = latencies_ms
-        for name in ("latency", "energy_mj", "power_w"):
-            known[name] = Quantity(**known[name]) if known[name] else None
+        for name in ("latency", "energy_mj", "power_w", "net_energy_mj"):
+            known[name] = Quantity(**known[name]) if known.get(name) else None
         return cls(**known)

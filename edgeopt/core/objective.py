@@ -109,6 +109,7 @@ class Objective:
             "p95": measurement.process_p95_ms,
             "cold-start": measurement.process_cold_start_ms,
             "utilization": _each_times_the_ceiling(measurement),
+            "energy": measurement.process_energy_mj,
         }
         return figures.get(self.name, ())
 

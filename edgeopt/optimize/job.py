@@ -14,6 +14,7 @@ from edgeopt.boards import connect, profiles
 from edgeopt.boards.board import Board
 from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.inventory import Inventory
+from edgeopt.boards.metering.energy import LEAST_WINDOW_S
 from edgeopt.core import plugins
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import (
@@ -107,6 +108,10 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
     )
     with connected.board as board:
         _check_energy(options, board)
+        if options.objective.limits.max_power_w is not None and board.energy_source == "model":
+            observer.announce(
+                "--max-power judges a model of the board (idle power and busy cores), off by up to 25 %"
+            )
         cores = pinned_cores(options.objective.conditions, board)
         for remark in inputs.remarks:
             observer.announce(remark)
@@ -164,7 +169,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 space,
                 store,
                 evaluator,
-                profiles.protocols(profile, options.effort, options.objective.conditions),
+                _protocols(options, profile, board),
             )
 
 
@@ -216,17 +221,32 @@ def _check_flags(options: OptimizeOptions) -> None:
         raise ConfigError(f"the result would overwrite the model {options.model}", hint="choose another -o")
 
 
+def _protocols(options: OptimizeOptions, profile: DeviceProfile, board: Board) -> dict[str, Protocol]:
+    """How each stage measures: where a meter's figure decides, long enough for it in every stage."""
+    stages = profiles.protocols(profile, options.effort, options.objective.conditions)
+    asked = options.objective.name == "energy" or options.objective.limits.max_power_w is not None
+    if not asked or board.energy_source in (None, "model"):
+        return stages
+    return {
+        name: replace(stage, window_s=max(stage.window_s, LEAST_WINDOW_S / stage.processes))
+        for name, stage in stages.items()
+    }
+
+
 def _check_energy(options: OptimizeOptions, board: Board) -> None:
     """Modelled energy is latency in disguise: to search for it must be asked for.
 
     Raises:
-        ConfigError: The objective is energy, and nothing but a model would tell it.
+        ConfigError: The objective is energy, and nothing tells it, or nothing but a model.
     """
     if options.objective.name != "energy":
         return
-    if board.provenance == "measured":
-        raise ConfigError("--objective energy needs a power meter, which this version cannot read yet")
-    if not options.allow_modelled_energy:
+    if board.energy_source is None:
+        raise ConfigError(
+            f"--objective energy: nothing tells what {board.name} draws",
+            hint="give it a [board.NAME.meter] in boards.toml: docs/boards/meters.md",
+        )
+    if board.energy_source == "model" and not options.allow_modelled_energy:
         raise ConfigError(
             f"--objective energy: the only energy that {board.name} knows is a model's, which follows the "
             "latency",

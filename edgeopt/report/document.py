@@ -44,6 +44,7 @@ def measurement_document(said: Measurement | None) -> dict[str, Any]:
     if said is None:
         figures = dict.fromkeys(
             ("cold_start_ms", "peak_rss_bytes", "model_rss_bytes", "power_w", "energy_mj", "energy_source",
+             "energy_ci95", "net_energy_mj", "energy_note",
              "cpu_utilization", "roofline_fraction", "provenance", "conditions", "stage")
         )  # fmt: skip
         return figures | {"latency_ms": dict.fromkeys(("p50", "p90", "p95", "p99", "ci95")) | {"n": 0}}
@@ -63,6 +64,9 @@ def measurement_document(said: Measurement | None) -> dict[str, Any]:
         "power_w": said.power_w.value if said.power_w else None,
         "energy_mj": said.energy_mj.value if said.energy_mj else None,
         "energy_source": said.energy_mj.source if said.energy_mj else None,
+        "energy_ci95": [said.energy_mj.low, said.energy_mj.high] if said.energy_mj else None,
+        "net_energy_mj": said.net_energy_mj.value if said.net_energy_mj else None,
+        "energy_note": said.energy_note,
         "cpu_utilization": said.cpu_utilization,
         "roofline_fraction": said.roofline_fraction,
         "provenance": said.provenance,

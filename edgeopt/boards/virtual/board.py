@@ -16,10 +16,12 @@ from edgeopt.boards.address import Address
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.facts import facts
+from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.virtual import counting, version
 from edgeopt.boards.virtual.counting import Counts, Segment
+from edgeopt.boards.virtual.energy import Power
 from edgeopt.boards.virtual.nodes import Event, node_times
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
@@ -339,6 +341,11 @@ class VirtualBoard(RunnerBoard):
             f"{self._machine.name} is gone: its emulator has ended or was killed",
             hint="repeat the command" if self._revive else again,
         )
+
+    @property
+    def energy_source(self) -> EnergySource | None:
+        """See `Board.energy_source`."""
+        return "model" if Power.of(self._profile) else None
 
     def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
         """As the runner says, but with the device's cores; its figures change with the profile, too."""

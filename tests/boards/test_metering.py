@@ -1,0 +1,235 @@
+"""Energy: whose it is, when it cannot be said, and the whole way from a board's runner to a figure.
+
+The meters here are stand-ins: made-up samples, and a program that follows what the runner really does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from edgeopt.boards.address import Address
+from edgeopt.boards.metering import energy
+from edgeopt.boards.metering.link import Link, beside
+from edgeopt.boards.meters import Sample, Settings
+from edgeopt.boards.runner import RunnerBoard
+from edgeopt.core import plugins
+from edgeopt.core.errors import ConfigError
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.profile import DeviceProfile, Fact
+from edgeopt.core.quantity import Quantity
+from tests.boards.tiny import FEEDS, artifact, chain
+from tests.sshd import Sshd, descendants
+
+ROOT = Path(__file__).parent.parent.parent
+STANDIN = Path(__file__).with_name("standin_meter.py")
+RANK = Protocol("rank", processes=2, min_runs=10, window_s=5.2, slice_s=1.0, stop_ratio=None, deadline_s=120)
+SCREEN = replace(RANK, name="screen", processes=1, window_s=0.3)
+
+
+def planted() -> ModuleType:
+    """The benchmark that plants faults into meters."""
+    path = ROOT / "benchmarks" / "planted_meter_lag.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # its dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    yield planted()
+    sys.modules.pop("planted_meter_lag")
+
+
+@pytest.mark.parametrize("plant", ["lag", "smear", "lag that grows", "another board's meter"])
+def test_a_meter_that_lags_is_found_out(plant: str, bench: ModuleType) -> None:
+    trials = [bench.trial(plant, seed) for seed in range(100, 106)]
+    assert [trial for trial in trials if not trial.right] == []
+
+
+@pytest.mark.parametrize("plant", ["clean", "clean, averaging a little", "clean, another clock"])
+def test_a_good_meter_is_right_within_its_error(plant: str, bench: ModuleType) -> None:
+    trials = [bench.trial(plant, seed) for seed in range(100, 106)]
+    assert [trial for trial in trials if not trial.right] == []
+
+
+NOTHING = Measurement(Quantity(1.0, "ms", 1.0, 1.0, "measured", "clock"), cpu_utilization=0.5)
+
+
+def judged(bench: ModuleType, samples: list[Sample], made) -> list[Measurement]:
+    metered = energy.Metered(samples, made.before, made.after, "pmic", 0.08, same_clock=True)
+    return energy.added([NOTHING, NOTHING], made.models, metered)
+
+
+def test_energies_carry_their_source_error_and_net(bench: ModuleType) -> None:
+    random = np.random.default_rng(1)
+    made = bench.board(random)
+    for result, true_mj in zip(judged(bench, bench.shown(made, random), made), made.true_mj, strict=True):
+        assert result.energy_mj
+        assert result.net_energy_mj
+        assert result.power_w
+        assert (result.energy_mj.unit, result.energy_mj.source, result.energy_mj.provenance) == (
+            "mJ", "pmic", "measured",
+        )  # fmt: skip
+        assert 0.08 <= result.energy_mj.relative_error < 0.1
+        share = made.watts[500] / result.power_w.value  # idle, half a second into the first pattern
+        assert result.net_energy_mj.value == pytest.approx(true_mj * (1 - share), rel=0.05)
+        assert len(result.process_energy_mj) == 1
+
+
+def test_an_idle_board_that_changed_makes_no_net_energy(bench: ModuleType) -> None:
+    random = np.random.default_rng(2)
+    made = bench.board(random)
+    warmer = [Sample(s.t_s, s.power_w + (0.3 if s.t_s > 15 else 0.0)) for s in bench.shown(made, random)]
+    for result in judged(bench, warmer, made):
+        assert (result.energy_mj, result.net_energy_mj, result.power_w) == (None, None, None)
+        assert "W before and" in str(result.energy_note)
+
+
+def test_few_samples_make_no_energy(bench: ModuleType) -> None:
+    random = np.random.default_rng(3)
+    made = bench.board(random)
+    for result in judged(bench, bench.shown(made, random)[::8], made):
+        assert result.energy_mj is None
+        assert result.energy_note
+
+
+def test_a_meter_that_fell_silent_makes_no_energy(bench: ModuleType) -> None:
+    random = np.random.default_rng(4)
+    made = bench.board(random)
+    gap = [s for s in bench.shown(made, random) if not 8 < s.t_s < 14]
+    assert all("fell silent" in str(r.energy_note) or "samples in" in str(r.energy_note)
+               for r in judged(bench, gap, made))  # fmt: skip
+
+
+def test_a_short_window_has_no_energy_and_plants_nothing() -> None:
+    link = Link(Settings("csv", address="/none.csv"))
+    with beside(link, SCREEN) as taken:
+        assert taken.fields == {}
+    (result,) = taken.added([NOTHING], {"models": [{}]})
+    assert isinstance(result, Measurement)
+    assert result.energy_mj is None
+    assert "too short" in str(result.energy_note)
+
+
+def profile(**power: float) -> DeviceProfile:
+    facts = {name: Fact(value, "W", "test", "low") for name, value in power.items()}
+    return DeviceProfile("test", "Test", {"power": facts})
+
+
+def test_without_a_meter_the_profiles_model_speaks_and_says_so() -> None:
+    link = Link.of(None, profile(model_idle_w=2.0, model_k_w=4.0), Address.parse)
+    assert link
+    assert link.source == "model"
+    with beside(link, SCREEN) as taken:
+        assert taken.fields == {}
+    (result,) = taken.added([NOTHING], {"models": [{}]})
+    assert isinstance(result, Measurement)
+    assert result.energy_mj
+    assert (result.energy_mj.value, result.energy_mj.source) == (4.0, "model")
+    assert result.energy_mj.relative_error == pytest.approx(0.25)
+
+
+def test_without_a_meter_and_a_model_nothing_is_said() -> None:
+    assert Link.of(None, profile(), Address.parse) is None
+    with pytest.raises(ConfigError, match="no model of this device's power"):
+        Link.of(Settings("model"), profile(), Address.parse)
+
+
+@contextmanager
+def standin(file: Path, pid: int, lag_s: float) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, STANDIN, file, str(pid), str(lag_s)])
+    try:
+        end = time.monotonic() + 20
+        while not (file.is_file() and file.read_text().count("\n") > 1):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def opened(url: str, link: Link) -> RunnerBoard:
+    address = Address.parse(url)
+    transport = plugins.load("transports", address.scheme)
+    return RunnerBoard(str(address), "local", lambda: transport.connect(address), power=link)
+
+
+def runner_pid(board: RunnerBoard) -> int:
+    return int(board._dialogue._channel._process.pid)  # type: ignore[union-attr]
+
+
+def test_a_board_with_a_meter_tells_joules(tmp_path: Path) -> None:
+    log = tmp_path / "meter.csv"
+    with opened("local", Link(Settings("csv", address=str(log)))) as board:
+        assert board.energy_source == "meter"
+        with standin(log, runner_pid(board), 0.0):
+            small, large = artifact(tmp_path, chain(2)), artifact(tmp_path, chain(24))
+            results = [r for r in board.measure([small, large], FEEDS, RANK) if isinstance(r, Measurement)]
+    assert len(results) == 2
+    for result in results:
+        assert result.energy_mj, result.energy_note
+        assert result.power_w
+        assert result.net_energy_mj
+        assert 4.0 < result.power_w.value <= 5.0  # of 2 W idle and 3 W more when a thread runs
+        mean_ms = result.energy_mj.value / result.power_w.value  # an inference, with what lies between two
+        assert mean_ms >= result.p50_ms
+        assert mean_ms == pytest.approx(np.mean(result.latencies_ms), rel=0.3, abs=0.02)
+        assert result.net_energy_mj.value < result.energy_mj.value
+        assert len(result.process_energy_mj) == 2
+
+
+def test_a_meter_that_cannot_be_read_takes_only_the_energy(tmp_path: Path) -> None:
+    with opened("local", Link(Settings("csv", address="/nowhere.csv"))) as board:
+        (result,) = board.measure([artifact(tmp_path, chain(2))], FEEDS, replace(RANK, window_s=5.0))
+    assert isinstance(result, Measurement)
+    assert result.p50_ms > 0
+    assert (result.energy_mj, result.power_w) == (None, None)
+    assert result.energy_note == (
+        "the meter cannot be read: there is no recording /nowhere.csv: is the meter's program running?"
+    )
+
+
+def test_a_meter_on_another_machine_is_read_there(tmp_path: Path, sshd: Sshd) -> None:
+    log = tmp_path / "meter.csv"
+    link = Link(Settings("csv", address=str(log)), Address.parse(sshd.url))
+    with opened("local", link) as board, standin(log, runner_pid(board), 0.4):
+        (result,) = board.measure([artifact(tmp_path, chain(24))], FEEDS, RANK)
+    assert isinstance(result, Measurement)
+    assert result.energy_mj, result.energy_note
+    assert 4.0 < result.power_w.value <= 5.0  # type: ignore[union-attr]
+    assert result.energy_note is None  # the lag and the other clock cannot be told apart: both are taken off
+    assert sshd.process
+    assert not [pid for pid in descendants(sshd.process.pid) if "--sample" in cmdline(pid)]
+
+
+def cmdline(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def test_a_meters_machine_that_is_not_there_takes_only_the_energy() -> None:
+    link = Link(Settings("pmic"), Address.parse("ssh://nobody@127.0.0.1:1"))
+    with beside(link, RANK) as taken:
+        assert taken.fields == {}
+    (result,) = taken.added([NOTHING], {"models": [{}]})
+    assert isinstance(result, Measurement)
+    assert result.energy_mj is None
+    assert str(result.energy_note).startswith("the meter cannot be read: ")
