@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Quantity
 from edgeopt.evaluate import Evaluator
 
@@ -22,6 +24,7 @@ class Scripted:
     """A board on which control and candidate take what the script says, one line a screening."""
 
     name, device, provenance = "scripted", "local", "measured"
+    name = "scripted"
     facts = SimpleNamespace(runtimes={}, epoch="")
 
     def __init__(self, script: Sequence[tuple[float, float]]) -> None:
@@ -36,10 +39,10 @@ def figure(ms: float, ratio: float) -> Measurement:
     return Measurement(Quantity(ms, "ms", ms, ms, "measured", "clock"), control_ratio=ratio)
 
 
-def drifts(*script: tuple[float, float]) -> list[float | None]:
+def drifts(*script: tuple[float, float], objective: Objective = Objective()) -> list[float | None]:  # noqa: B008
     anything: Any = None
     evaluator = Evaluator(
-        anything, cast(Any, Scripted(script)), anything, {}, anything, None, 3.0, 1, 0.0, anything,
+        anything, cast(Any, Scripted(script)), objective, {}, anything, None, 3.0, 1, 0.0, anything,
         control=CONTROL, control_p50_ms=START_MS,
     )  # fmt: skip
     return [evaluator.measure(OTHER, cast(Protocol, None)).drift for _ in script]
@@ -53,3 +56,9 @@ def test_one_slow_reading_of_the_control_corrects_nothing() -> None:
 def test_a_board_that_stays_slow_is_corrected_from_the_second_reading() -> None:
     quiet, slow = (START_MS, OTHER_MS), (1.5 * START_MS, 1.5 * OTHER_MS)
     assert drifts(quiet, quiet, slow, slow, slow) == pytest.approx([1.0, 1.0, 1.0, 1.5, 1.5])
+
+
+def test_a_missing_energy_matters_only_where_it_is_asked_for() -> None:
+    assert drifts((START_MS, 5.0)) == [1.0]
+    with pytest.raises(MeasurementInvalid, match="nothing tells its energy"):
+        drifts((START_MS, 5.0), objective=Objective("energy"))
