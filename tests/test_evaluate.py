@@ -24,7 +24,6 @@ class Scripted:
     """A board on which control and candidate take what the script says, one line a screening."""
 
     name, device, provenance = "scripted", "local", "measured"
-    name = "scripted"
     facts = SimpleNamespace(runtimes={}, epoch="")
 
     def __init__(self, script: Sequence[tuple[float, float]]) -> None:

@@ -20,7 +20,8 @@ from tests.report import made_up
 FIELDS = {
     "name", "trial", "kind", "state", "stage", "reason", "runtime", "session_options", "artifact", "sha256",
     "size_bytes", "latency_ms", "cold_start_ms", "peak_rss_bytes", "model_rss_bytes", "power_w", "energy_mj",
-    "energy_source", "energy_ci95", "net_energy_mj", "energy_note", "cpu_utilization", "roofline_fraction", "accuracy", "drop", "provenance", "conditions",
+    "energy_source", "energy_ci95", "net_energy_mj", "energy_note",
+    "cpu_utilization", "roofline_fraction", "accuracy", "drop", "provenance", "conditions",
     "decisions",
 }  # fmt: skip
 
