@@ -64,11 +64,27 @@ class BoardFacts:
     @property
     def epoch(self) -> str:
         """Digest of all that changes how fast a model runs: a new epoch measures its references again."""
-        return value_digest(
-            self.machine, self.cores, self.model, self.core_parts, self.features, self.ram_bytes,
-            self.kernel, self.kernel_build, self.firmware, self.governor, self.clock_limits_khz,
-            dict(self.runtimes),
-        )  # fmt: skip
+        return value_digest(*(_plain(getattr(self, name)) for name in EPOCH))
+
+    def changes(self, later: BoardFacts) -> list[str]:
+        """What opens a new epoch: each fact with its value in these facts and in `later` ones."""
+        pairs = {name: (_plain(getattr(self, name)), _plain(getattr(later, name))) for name in EPOCH}
+        return [
+            f"{name.replace('_', ' ')} was {was}, is {now}"
+            for name, (was, now) in pairs.items()
+            if was != now
+        ]
+
+
+EPOCH = (
+    "machine", "cores", "model", "core_parts", "features", "ram_bytes", "kernel", "kernel_build", "firmware",
+    "governor", "clock_limits_khz", "runtimes",
+)  # fmt: skip
+"""The facts that change how fast a model runs."""
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 class Board(Protocol):

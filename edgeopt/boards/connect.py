@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import Board
+from edgeopt.boards.checks import SET_CLOCK, wrong_clock
 from edgeopt.boards.identity import require_identity
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.metering.link import Link
@@ -75,6 +77,9 @@ def connect(
     physical = open_board(name, profile, address, workload, watching, power)
     reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"
     watching.announce(reason)
+    now_s = time.time()
+    if said := wrong_clock(now_s + physical.clock_error_s, now_s):
+        watching.announce(f"remark: the board's clock says {said}; {SET_CLOCK} there mends it")
     return Connected(physical, reason)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from edgeopt.boards import places
 from edgeopt.boards.address import Address
 from edgeopt.core import plugins
-from edgeopt.core.errors import ConfigError, ConnectError
+from edgeopt.core.errors import ConfigError, ConnectError, HostKeyError
 from edgeopt.core.files import write_atomically
 
 
@@ -76,21 +76,21 @@ class KnownHosts:
             url: What to enroll, for the hint.
 
         Raises:
-            ConnectError: The key is unknown, has changed, or was revoked.
+            HostKeyError: The key is unknown, has changed, or was revoked.
         """
         hint = f"if you trust it: edgeopt boards enroll '{url}' --fingerprint {offered.fingerprint}"
         if any(entry.revoked and entry.key == offered and entry.speaks_of(name) for entry in self._entries):
-            raise ConnectError(f"the host key of {name} has been revoked: {offered.fingerprint}")
+            raise HostKeyError(f"the host key of {name} has been revoked: {offered.fingerprint}")
         known = self.of(name)
         if offered in known:
             return
         if known:
-            raise ConnectError(
+            raise HostKeyError(
                 f"the host key of {name} has changed: it offers {offered.kind} {offered.fingerprint}, "
                 f"known is {known[0].kind} {known[0].fingerprint}",
                 hint=f"another machine may be answering in its place; {hint}",
             )
-        raise ConnectError(
+        raise HostKeyError(
             f"the host key of {name} is unknown: it offers {offered.kind} {offered.fingerprint}", hint=hint
         )
 

@@ -12,10 +12,13 @@ kind = "pmic"
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +73,7 @@ class Inventory:
         Raises:
             ConfigError: A file is not TOML, or an entry is incomplete or has an unknown key.
         """
-        files = (places.home() / FILE_NAME, (folder or Path.cwd()) / FILE_NAME)
+        files = (user_file(), project_file(folder))
         boards: dict[str, NamedBoard] = {}
         for file in files:
             boards |= _read(file) if file.is_file() else {}
@@ -100,25 +103,92 @@ class Inventory:
         return self.boards[name]
 
 
+def user_file() -> Path:
+    """The user's own, for all folders."""
+    return places.home() / FILE_NAME
+
+
+def project_file(folder: Path | None = None) -> Path:
+    """A project's, by default the working folder's."""
+    return (folder or Path.cwd()) / FILE_NAME
+
+
 def add(board: NamedBoard, file: Path | None = None) -> Path:
-    """Append a board to a file, by default the user's; returns the file.
+    """Append a board to a file, by default the user's; returns the file. What else it says stays as it is.
 
     Raises:
-        ConfigError: The name is taken or not one, or the address makes no sense.
+        ConfigError: The name is taken or not one, the working folder's file would hide it, or the address
+            makes no sense.
+        EdgeoptError: The file cannot be written.
     """
-    file = file or places.home() / FILE_NAME
+    file = file or user_file()
     _check(board, str(file))
-    if file.is_file() and board.name in _read(file):
-        raise ConfigError(
-            f"{file} has a board {board.name!r} already", hint="edit the file, or choose another name"
-        )
-    fields = {"device": board.device, "url": board.url, "python": board.python, "identity": board.identity}
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
-    before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.is_file() else ""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    entry = "\n".join([f'[board."{board.name}"]', *lines]) + "\n"
-    write_atomically(file, (before + entry).encode())
+    with _alone(file):
+        if file.is_file() and board.name in _read(file):
+            raise ConfigError(
+                f"{file} has a board {board.name!r} already",
+                hint=f"edgeopt boards remove {board.name}, or choose another name",
+            )
+        hiding = project_file()
+        if file != hiding and hiding.is_file() and board.name in _read(hiding):
+            raise ConfigError(
+                f"{hiding} has a board {board.name!r}, which would hide this one",
+                hint="choose another name, or --project to change that file",
+            )
+        fields = {
+            "device": board.device,
+            "url": board.url,
+            "python": board.python,
+            "identity": board.identity,
+        }
+        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
+        before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.is_file() else ""
+        entry = "\n".join([f'[board."{board.name}"]', *lines]) + "\n"
+        write_atomically(file, (before.lstrip() + entry).encode())
     return file
+
+
+def remove(board: NamedBoard) -> Path:
+    """Take a board, with its sub-tables, out of the file that it stands in; returns the file.
+
+    Raises:
+        ConfigError: It is written in a way that only its author should change (inline, or with dotted keys).
+        EdgeoptError: The file cannot be written.
+    """
+    if board.source is None:
+        raise ConfigError(f"board {board.name!r} stands in no file")
+    with _alone(board.source):
+        text = board.source.read_text(encoding="utf-8")
+        rest = _without(text, board.name)
+        boards = tomllib.loads(text).get("board", {})
+        boards.pop(board.name, None)
+        if tomllib.loads(rest).get("board", {}) != boards:
+            raise ConfigError(f"cannot take board {board.name!r} out of {board.source}", hint="edit the file")
+        write_atomically(board.source, rest.encode())
+    return board.source
+
+
+def _without(text: str, name: str) -> str:
+    """The text without a board's tables. Comments go with the table above them."""
+    header = re.compile(rf'\s*\[\s*board\s*\.\s*["\']?{re.escape(name)}["\']?\s*(\.[^]]*)?\]')
+    kept, ours = [], False
+    for row in text.splitlines(keepends=True):
+        if re.match(r"\s*\[", row):
+            ours = header.match(row) is not None
+        kept += [] if ours else [row]
+    return "".join(kept)
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Nobody else changes a file of this folder meanwhile: two that add a board must not lose one."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(file: Path) -> dict[str, NamedBoard]:

@@ -53,7 +53,11 @@ WHO: dict[str, Probe] = {
 
 STATES: dict[str, Probe] = {
     "governor": Probe(f"cat {CPUS}/scaling_governor 2>/dev/null", readings.distinct),
-    "temperature_c": Probe("cat /sys/class/thermal/thermal_zone0/temp 2>/dev/null", readings.millidegrees),
+    "temperature_c": Probe(
+        'for z in /sys/class/thermal/thermal_zone*; do [ -r "$z/temp" ] || continue; '
+        'echo "$(cat "$z/type") $(cat "$z/temp")"; done',
+        readings.cpu_temperature_c,
+    ),
     "throttled": Probe("timeout 5 vcgencmd get_throttled 2>/dev/null", readings.throttled),
     "clock_hz": Probe("timeout 5 vcgencmd measure_clock arm 2>/dev/null", readings.clock_hz),
     "busy_share": Probe("head -n 1 /proc/stat; sleep 1; head -n 1 /proc/stat", readings.busy_share),

@@ -52,10 +52,10 @@ def integer(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\s*-?[0-9]+\s*", text) else None
 
 
-def millidegrees(text: str) -> float | None:
-    """A temperature in sysfs, in °C."""
-    value = integer(text)
-    return None if value is None else value / 1000
+def cpu_temperature_c(text: str) -> float | None:
+    """One line per thermal zone, its type and millidegrees: the first of a CPU or its SoC, in °C."""
+    found = re.search(r"^.*(?:cpu|soc|x86_pkg).* (-?[0-9]+)$", text, re.MULTILINE | re.IGNORECASE)
+    return int(found[1]) / 1000 if found else None
 
 
 def throttled(text: str) -> dict[str, bool] | None:

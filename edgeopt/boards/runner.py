@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from edgeopt.boards import answers, room
 from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
+from edgeopt.boards.complaints import explained
 from edgeopt.boards.dialogue import GRACE_S, Dialogue
 from edgeopt.boards.facts import facts, is_this_machine
+from edgeopt.boards.identity import IMAGE
 from edgeopt.boards.metering.link import METERING_S, Beside, Link, beside
 from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.transports import Transport
@@ -68,6 +70,8 @@ class RunnerBoard:
     """Whether its runner is asked to count inferences instead of timing them."""
     facts: BoardFacts
     is_this_machine: bool
+    clock_error_s: float
+    """How far its clock was ahead of the host's when it connected: no latency depends on it."""
 
     def __init__(
         self,
@@ -90,9 +94,10 @@ class RunnerBoard:
         self._observer = observer or Observer()
         self._transport: Transport | None = None
         self._dialogue: Dialogue | None = None
-        self._python, self._reason = "python3", None
+        self._python, self._reason, self._bits = "python3", None, 64
         hello = self._connect()
         self.facts, self.is_this_machine = self._facts(hello), is_this_machine(hello)
+        self.clock_error_s = float(hello["time_s"]) - time.time()
 
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
@@ -275,17 +280,30 @@ class RunnerBoard:
     def _connect(self) -> dict[str, Any]:
         try:
             self._transport = self._open_transport()
-            self._dialogue = Dialogue(self._transport.start_runner(), self.name)
-            hello: dict[str, Any] = self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts)
+            hello = self._greeted(self._transport)
             self._speed = Speed.calibrated(hello["conditions"], self._thresholds, self._speed)
             self._python, self._reason = hello["executable"], hello["runtime"].get("error")
+            self._bits = hello["bits"]
             if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
                 raise self._lacks(onnxruntime.NAME)
-            self._dialogue.ask("clean", REQUEST_DEADLINE_S)
+            if self._dialogue:
+                self._dialogue.ask("clean", REQUEST_DEADLINE_S)
         except BaseException:
             self._disconnect()
             raise
         return hello
+
+    def _greeted(self, transport: Transport) -> dict[str, Any]:
+        """Start the runner and ask who the board is.
+
+        Raises:
+            ConnectError, CommandError: It does not start: what is in its way, and what to do about it.
+        """
+        try:
+            self._dialogue = Dialogue(transport.start_runner(), self.name)
+            return dict(self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts))
+        except (ConnectError, CommandError) as error:
+            raise explained(error, self.name) from error
 
     @contextlib.contextmanager
     def _reachable(self) -> Iterator[Dialogue]:
@@ -295,7 +313,7 @@ class RunnerBoard:
             if now.epoch != self.facts.epoch:
                 self._disconnect()
                 raise BoardError(
-                    f"{self.name} is not the board that it was: its kernel, runtime or hardware has changed",
+                    f"{self.name} is not the board that it was: {'; '.join(self.facts.changes(now))}",
                     hint="repeat the command: its references are measured again",
                 )
         if self._dialogue is None:
@@ -341,6 +359,10 @@ class RunnerBoard:
 
     def _lacks(self, runtime: str) -> ConnectError:
         reason = self._reason if runtime == onnxruntime.NAME else "it is not installed"
+        if self._bits == 32:
+            return ConnectError(
+                f"{self.name}: its Python is a 32-bit program and lacks {runtime}", hint=IMAGE
+            )
         return ConnectError(
             f"{self.name}: its Python cannot import {runtime}: {reason}",
             hint=f"run on the board: {self._python} -m pip install '{_RUNTIMES[runtime].INSTALL}'; "

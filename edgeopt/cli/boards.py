@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeopt.cli import calibrate as calibration
-from edgeopt.cli import flags, names
+from edgeopt.cli import examining, flags, names, probing
 from edgeopt.cli.answer import Answer
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from edgeopt.boards.address import Address
     from edgeopt.boards.virtual.running import Running
-    from edgeopt.core.progress import Observer
 
 app = typer.Typer(
     help="Boards to measure on.",
     epilog=flags.examples(
         "edgeopt boards enroll ssh://pi@10.0.0.7",
         "edgeopt boards add kitchen-pi ssh://pi@10.0.0.7 --device rpi4",
-        "edgeopt boards probe kitchen-pi",
+        "edgeopt boards doctor kitchen-pi",
         "edgeopt boards up rpi4",
     ),
 )
@@ -68,16 +64,36 @@ def add(
     identity: Annotated[
         str | None, typer.Option("--identity", metavar="FILE", help="The private key to use.")
     ] = None,
+    project: Annotated[
+        bool,
+        typer.Option("--project/--user", help="Into boards.toml of the working folder, or your own."),
+    ] = False,
     as_json: flags.Json = False,
 ) -> Answer:
     """Give a board a name, so that [cyan]--device[/cyan] alone finds it."""
-    from edgeopt.boards.inventory import NamedBoard
+    from edgeopt.boards.inventory import NamedBoard, project_file
     from edgeopt.boards.inventory import add as write
 
     names.known("device", device, names.devices())
-    file = write(NamedBoard(name, device, url, python, identity))
+    file = write(NamedBoard(name, device, url, python, identity), project_file() if project else None)
     document = {"name": name, "device": device, "url": url, "file": str(file)}
-    return Answer(document, lambda: f"{name} is in {file}\nnext: edgeopt boards probe {name}")
+    return Answer(document, lambda: f"{name} is in {file}\nnext: edgeopt boards doctor {name}")
+
+
+@app.command(epilog=flags.examples("edgeopt boards remove kitchen-pi"))
+def remove(
+    name: Annotated[
+        str,
+        typer.Argument(help="As it stands in boards.toml.", autocompletion=names.complete_board),
+    ],
+    as_json: flags.Json = False,
+) -> Answer:
+    """Forget a board's name; the board itself, and its host key, are left alone."""
+    from edgeopt.boards.inventory import Inventory
+    from edgeopt.boards.inventory import remove as erase
+
+    file = erase(Inventory.load().get(name))
+    return Answer({"name": name, "file": str(file)}, lambda: f"{name} is no longer in {file}")
 
 
 @app.command(epilog=flags.examples("edgeopt boards enroll ssh://pi@10.0.0.7 --fingerprint SHA256:…"))
@@ -103,35 +119,8 @@ def enroll(
     return Answer(document, lambda: f"trusted: {key.kind} {key.fingerprint}, in {file}")
 
 
-@app.command(epilog=flags.examples("edgeopt boards probe local", "edgeopt boards probe ssh://pi@10.0.0.7"))
-def probe(
-    board: Annotated[
-        str,
-        typer.Argument(
-            metavar="BOARD",
-            help="Which board: local, virtual:rpi4, virtual (the one that is up), a name, or an address.",
-            autocompletion=names.complete_board,
-            show_default=False,
-        ),
-    ],
-    as_json: flags.Json = False,
-) -> Answer:
-    """Ask a board what it is: core, memory, system, temperature. It needs no runtime there.
-
-    A virtual board that is not up is started, and ends with the answer.
-    """
-    from edgeopt.boards.probes import probe as ask
-    from edgeopt.cli.live import view
-    from edgeopt.core import plugins
-
-    with (
-        view(as_json=as_json) as observer,
-        _address(board, observer) as address,
-        closing(plugins.load("transports", address.scheme).connect(address)) as transport,
-    ):
-        found = ask(transport)
-    document: dict[str, Any] = {"board": board, "address": str(address), "facts": found}
-    return Answer(document, lambda: _facts(board, found))
+app.command(epilog=probing.EPILOG)(probing.probe)
+app.command(epilog=examining.EPILOG)(examining.doctor)
 
 
 @app.command(
@@ -216,24 +205,6 @@ def down(
     return Answer({"down": ended}, lambda: f"down: {', '.join(ended)}" if ended else "no virtual board is up")
 
 
-@contextmanager
-def _address(board: str, observer: Observer) -> Iterator[Address]:
-    """Where a board is, whatever way it is named; a virtual one is up meanwhile."""
-    from edgeopt.boards.address import Address
-    from edgeopt.boards.inventory import Inventory
-    from edgeopt.boards.resolve import VIRTUAL, virtual_device
-
-    if board == VIRTUAL or virtual_device(board):
-        from edgeopt.boards.virtual import machine
-
-        with machine.named(virtual_device(board), observer) as running:
-            yield Address.parse(running.url)
-    elif board == "local" or "://" in board:
-        yield Address.parse(board)
-    else:
-        yield Inventory.load().get(board).address
-
-
 def _memory_bytes(size: str) -> int:
     """Memory comes in powers of two: of all sizes, here `1G` is 1 GiB."""
     from edgeopt.options import parse_size_bytes
@@ -278,18 +249,3 @@ def _list(rows: list[dict[str, Any]]) -> RenderableType:
     if not rows:
         return "no board is configured; edgeopt boards add NAME ssh://user@host --device DEVICE adds one"
     return table(("board", "device", "url", "file"), [tuple(row.values()) for row in rows])
-
-
-def _facts(board: str, found: dict[str, Any]) -> RenderableType:
-    from edgeopt.cli.tables import table
-
-    rows = [
-        (f"{name}.{part}", _value(value))
-        for name, fact in found.items()
-        for part, value in (fact.items() if isinstance(fact, dict) else [("", fact)])
-    ]
-    return table(("fact", "value"), [(name.rstrip("."), value) for name, value in rows], title=board)
-
-
-def _value(value: Any) -> Any:
-    return ", ".join(map(str, value)) if isinstance(value, list) else value

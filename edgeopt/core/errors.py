@@ -59,6 +59,14 @@ class ConnectError(BoardError):
     kind = "connect"
 
 
+class HostKeyError(ConnectError):
+    """Whoever answers is not known to be the board. Trying again changes nothing; the user must decide."""
+
+
+class LoginError(ConnectError):
+    """The board lets none of the user's keys in. Trying again changes nothing."""
+
+
 class CommandError(BoardError):
     """A command or request on the board failed for a reason that is not the candidate's."""
 

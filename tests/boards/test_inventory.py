@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from edgeopt.boards.address import Address
-from edgeopt.boards.inventory import Inventory, NamedBoard, add
+from edgeopt.boards.inventory import Inventory, NamedBoard, add, project_file, remove
 from edgeopt.core.errors import ConfigError
 
 
@@ -82,3 +84,41 @@ def test_an_address_that_leads_nowhere_is_not_stored(home: Path) -> None:
     with pytest.raises(ConfigError, match="'notaurl' is not the address of a board") as refusal:
         add(NamedBoard("y", "rpi4", "notaurl"))
     assert (refusal.value.exit_code, Inventory.load().boards) == (2, {})
+
+
+def test_a_board_is_taken_out_and_what_the_user_wrote_stays(tmp_path: Path) -> None:
+    file = tmp_path / "boards.toml"
+    kept = '# mine\n[board.a]\ndevice = "rpi4" # old\nurl = "ssh://a"\n\n[board.ab]\ndevice = "rpi5"\nurl = "ssh://c"\n'
+    file.write_text(f'{kept}\n[board."a.b"]\ndevice = "rpi4"\nurl = "ssh://b"\n')
+    assert remove(Inventory.load(tmp_path).get("a.b")) == file
+    assert file.read_text().rstrip() == kept.rstrip()
+    remove(Inventory.load(tmp_path).get("a"))
+    assert list(Inventory.load(tmp_path).boards) == ["ab"]
+
+
+def test_what_only_its_author_should_change_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "boards.toml"
+    file.write_text('board.a = { device = "rpi4", url = "ssh://a" }\n')
+    with pytest.raises(ConfigError, match="cannot take board 'a' out of") as refusal:
+        remove(Inventory.load(tmp_path).get("a"))
+    assert refusal.value.hint == "edit the file"
+    assert "ssh://a" in file.read_text()
+
+
+def test_a_name_that_the_working_folder_would_hide_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    add(NamedBoard("a", "rpi4", "ssh://project"), project_file())
+    with pytest.raises(ConfigError, match="which would hide this one"):
+        add(NamedBoard("a", "rpi4", "ssh://home"))
+
+
+def test_boards_that_are_added_at_once_are_all_there(home: Path) -> None:
+    program = (
+        "import sys; from edgeopt.boards.inventory import NamedBoard, add; "
+        "[add(NamedBoard(f'{sys.argv[1]}-{n}', 'rpi4', 'ssh://x')) for n in range(10)]"
+    )
+    adding = [subprocess.Popen([sys.executable, "-c", program, name]) for name in "abc"]
+    assert [process.wait() for process in adding] == [0, 0, 0]
+    assert len(Inventory.load().boards) == 30

@@ -82,3 +82,57 @@ def test_rewrites_are_listed_with_what_they_do(run: Callable[..., Ran]) -> None:
     assert {"fold_constants", "fold_batchnorm"} <= {row["name"] for row in document["rewrites"]}
     assert "int8_static_channel" in {row["name"] for row in document["precision"]}
     assert all(row["summary"] for family in document.values() for row in family)
+
+
+def test_a_board_of_the_project_is_added_and_removed(run: Callable[..., Ran], folder: Path) -> None:
+    command = ("boards", "add", "rack", "ssh://pi@10.0.0.8", "--device", "rpi5", "--project")
+    assert Path(run(*command, "--json").document["file"]).resolve() == (folder / "boards.toml").resolve()
+    again = run(*command)
+    assert (again.code, "already" in again.err, "boards remove rack" in again.err) == (2, True, True)
+    assert run("boards", "remove", "rack").code == 0
+    assert run("boards", "list", "--json").document == {"boards": []}
+    assert run("boards", "remove", "rack").code == 2
+
+
+def test_a_probe_lists_features_with_what_they_need(run: Callable[..., Ran]) -> None:
+    document = run("boards", "probe", "local", "--json").document
+    assert {"throttle bits", "perf counters", "hwmon meters", "RAPL", "memory cgroup"} <= {
+        feature["name"] for feature in document["features"]
+    }
+    for feature in document["features"]:
+        assert set(feature) == {"name", "available", "found", "needs", "lost"}
+    assert "local" in document["devices"]
+    shown = run("boards", "probe", "local").out
+    assert "lost without it" in shown
+    assert "can be used as: local" in shown
+
+
+def test_a_recording_for_tests_can_be_made(run: Callable[..., Ran]) -> None:
+    from edgeopt.boards.probes import PROBES
+
+    recorded = run("boards", "probe", "local", "--raw", "--json").document
+    assert recorded["how"] == "recorded"
+    assert set(recorded["outputs"]) == set(PROBES)
+
+
+def test_the_doctor_walks_through_a_board(run: Callable[..., Ran]) -> None:
+    ran = run("boards", "doctor", "local", "--json")
+    assert (ran.code, ran.document["can_measure"], ran.document["device"]) == (0, True, "local")
+    for check in ran.document["checks"]:
+        assert set(check) == {"name", "verdict", "found", "why", "fix"}
+        assert check["verdict"] in ("ok", "warn")
+    assert "local can measure" in run("boards", "doctor", "local").out
+
+
+def test_the_doctor_ends_with_4_where_nothing_can_be_measured(run: Callable[..., Ran]) -> None:
+    ran = run("boards", "doctor", "local", "--device", "rpi4", "--json")
+    assert (ran.code, ran.document["can_measure"]) == (4, False)
+    (failed,) = [check for check in ran.document["checks"] if check["verdict"] == "fail"]
+    assert failed["name"] == "identity"
+    assert "expected" in failed["found"]
+    assert "local cannot measure" in run("boards", "doctor", "local", "--device", "rpi4").out
+
+
+def test_a_virtual_board_that_is_not_up_is_named(run: Callable[..., Ran]) -> None:
+    ran = run("boards", "doctor", "virtual:rpi4")
+    assert (ran.code, "edgeopt boards up rpi4" in ran.err) == (2, True)

@@ -14,7 +14,7 @@ import paramiko
 from edgeopt.boards import places
 from edgeopt.boards.hostkeys import HostKey, KnownHosts
 from edgeopt.boards.transports._ssh_config import Hop
-from edgeopt.core.errors import ConfigError, ConnectError
+from edgeopt.core.errors import ConfigError, ConnectError, LoginError
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 20.0
@@ -157,22 +157,21 @@ def _log_in(hop: Hop, session: paramiko.Transport) -> None:
     """Try the identities, then the agent. Never asks for a password.
 
     Raises:
-        ConnectError: Nothing is accepted.
+        LoginError: Nothing is accepted.
+        ConnectError: The connection broke.
         ConfigError: The identity that the user named cannot be read.
     """
     refused: list[str] = []
     for name, key in _keys(hop, refused):
         try:
             if more := session.auth_publickey(hop.user, key):
-                raise ConnectError(
-                    f"{hop.url} wants {', '.join(more)} on top of a key: edgeopt cannot give it"
-                )
+                raise LoginError(f"{hop.url} wants {', '.join(more)} on top of a key: edgeopt cannot give it")
             return
         except paramiko.AuthenticationException:
             refused.append(f"{name} is not accepted")
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ConnectError(f"{hop.url} broke off the login: {_one_line(error)}") from error
-    raise ConnectError(
+    raise LoginError(
         f"{hop.user}@{hop.host} lets none of your keys in: {'; '.join(refused) or 'there are none'}",
         hint=f"ssh-copy-id -p {hop.port} {hop.user}@{hop.host} installs a key; ssh-add unlocks one",
     )
