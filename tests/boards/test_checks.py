@@ -122,7 +122,7 @@ def test_each_fault_is_told_with_what_mends_it(
 
 
 def test_without_a_device_it_says_which_it_could_be() -> None:
-    assert of("rpi400", None)["identity"].found == "Raspberry Pi 400 Rev 1.0, 4 cores: rpi4"
+    assert of("rpi400", None)["identity"].found == "Raspberry Pi 400 Rev 1.0, 4 cores: rpi4 or rpi400"
     assert of("x86-64-pc", None)["identity"].verdict == "warn"
 
 
