@@ -248,7 +248,7 @@ def test_a_python_without_the_runtime_is_refused_with_the_line_that_installs_it(
 
 
 def test_a_board_without_that_python_is_refused(sshd: Sshd) -> None:
-    with pytest.raises(ConnectError, match=r"the on-board runner is gone: .*/nowhere/python"):
+    with pytest.raises(ConnectError, match=r"there is no such Python .*/nowhere/python"):
         board(f"{sshd.address}?identity={sshd.identity}&python=/nowhere/python")
 
 

@@ -131,8 +131,3 @@ def test_the_doctor_ends_with_4_where_nothing_can_be_measured(run: Callable[...,
     assert failed["name"] == "identity"
     assert "expected" in failed["found"]
     assert "local cannot measure" in run("boards", "doctor", "local", "--device", "rpi4").out
-
-
-def test_a_virtual_board_that_is_not_up_is_named(run: Callable[..., Ran]) -> None:
-    ran = run("boards", "doctor", "virtual:rpi4")
-    assert (ran.code, "edgeopt boards up rpi4" in ran.err) == (2, True)
