@@ -25,7 +25,7 @@ def test_a_board_that_was_added_is_there(home: Path) -> None:
         "ssh", "10.0.0.7", "pi", None, "/venv/bin/python", home / ".ssh" / "board"
     )
     assert [board.name for board in inventory.of_device("rpi5")] == ["rack.3"]
-    assert [path.name for path in file.parent.iterdir()] == ["boards.toml"]
+    assert [path.name for path in file.parent.iterdir() if path.is_file()] == ["boards.toml"]
 
 
 def test_adding_keeps_what_the_user_wrote(home: Path, tmp_path: Path) -> None:
@@ -122,3 +122,13 @@ def test_boards_that_are_added_at_once_are_all_there(home: Path) -> None:
     adding = [subprocess.Popen([sys.executable, "-c", program, name]) for name in "abc"]
     assert [process.wait() for process in adding] == [0, 0, 0]
     assert len(Inventory.load().boards) == 30
+
+
+def test_a_boards_meter_goes_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "boards.toml"
+    meter = '[board.a.meter]\nkind = "hwmon"\naddress = "hwmon1"\nshunt_ohm = 0.1\n'
+    file.write_text(
+        f'[board.a]\ndevice = "rpi4"\nurl = "ssh://a"\n{meter}[board.b]\ndevice = "rpi4"\nurl = "ssh://b"\n'
+    )
+    remove(Inventory.load(tmp_path).get("a"))
+    assert file.read_text() == '[board.b]\ndevice = "rpi4"\nurl = "ssh://b"\n'
