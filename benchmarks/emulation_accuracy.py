@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -229,8 +230,18 @@ def write(found: Sequence[Row], emulated: Sequence[float]) -> None:
         text = calibration.rewritten(text, values, f"{source}, each model left out of the fit{own}", "medium")
         values = {"pairwise_error": pairwise(logs, pairs)}
         origin = f"{source}: {len(pairs)} ratios of float to int8 of one network, left out of the fit"
-        path.write_text(calibration.rewritten(text, values, origin, "medium"), encoding="utf-8")
+        text = calibration.rewritten(text, values, origin, "medium")
+        path.write_text(_verified(text, device, found, source), encoding="utf-8")
     print(f"\nwritten into the profiles: {constants}")
+
+
+def _verified(text: str, device: str, found: Sequence[Row], source: str) -> str:
+    """The profile's text with the runtimes and threads that rows of this board have confirmed."""
+    threads = sorted({row.seen.threads for row in found if row.device == device})
+    known = ", ".join(f'"litert x{one}"' for one in threads)
+    origin = source if threads else f"{source}: no row of this board"
+    fact = f'unit = "runtimes on so many threads", source = "{origin}", confidence = "medium"'
+    return re.sub(r"^verified = .*$", f"verified = {{ value = [{known}], {fact} }}", text, flags=re.MULTILINE)
 
 
 def main() -> None:
@@ -264,12 +275,30 @@ def main() -> None:
             ms, published = latency_ms(fit(found), row), row.seen.measured_ms
             print(f"  {row.seen.label} x{row.seen.threads}: {ms:.0f} ms, published {published:.0f}")
     print_gain()
-    print(
-        "\nunverified, for nothing is published: how ONNX Runtime scales with threads on these boards, and"
-        "\nLiteRT on other than four. The Raspberry Pi 5 rows do not tell their threads: four are assumed."
-    )
+    print_unverified(everything)
     if arguments.write:
         write(found, emulated)
+
+
+def print_unverified(everything: Sequence[Row]) -> None:
+    """Which runtimes on how many threads have no published truth, by board and type."""
+    print("\nno published truth (rows: fitted and judged; 'a row': compared, fits nothing):")
+    for device in EMULATED:
+        cores = CycleModel.of(profiles.load(device)).cores
+        for runtime in ("litert", "onnxruntime"):
+            for dtype in ("fp32", "int8"):
+                said = []
+                for threads in range(1, cores + 1):
+                    rows_there = [
+                        row
+                        for row in everything
+                        if (row.device, row.dtype, row.seen.threads) == (device, dtype, threads)
+                        and (row.runtime in CHECKED) == (runtime == "onnxruntime")
+                    ]
+                    fits = f"{len(rows_there)} rows" if runtime == "litert" else "a row"
+                    said.append(f"x{threads} {fits if rows_there else 'unverified'}")
+                print(f"  {device:12}{runtime:12}{dtype:6}" + ", ".join(said))
+    print("The rows of the Raspberry Pi 5 do not tell their threads: four are assumed.")
 
 
 def print_gain() -> None:

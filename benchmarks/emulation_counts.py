@@ -18,18 +18,22 @@ import onnx
 import published_networks
 
 from edgeopt.boards import places, profiles
-from edgeopt.boards.virtual import plugin
+from edgeopt.boards.connect import ceiling
+from edgeopt.boards.virtual import version
 from edgeopt.boards.virtual.board import VirtualBoard
 from edgeopt.boards.virtual.calibrating import Recording
 from edgeopt.boards.virtual.counting import CacheTraffic, Counts, Segment
-from edgeopt.boards.virtual.cycles import CycleModel, cache_arguments
+from edgeopt.boards.virtual.cycles import CycleModel
 from edgeopt.core.artifact import Artifact, Runtime
 from edgeopt.core.digest import file_digest, value_digest
 from edgeopt.core.errors import BoardError, CandidateFailed
+from edgeopt.graph.workload import workload
 
-REVISION = 1
+REVISION = 2
 """Raise it when networks, exporter or runtime change what is counted."""
 CALIBRATION_SAMPLES = 4
+ORIGINAL = {"fp32": "fp32", "int8": "fp32"}
+"""Counted as this one, like in a study; of `deployed_networks.RECIPES` it is `original`."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,7 @@ class Wanted:
     @property
     def file(self) -> Path:
         """Where its counts are kept."""
-        profile = profiles.load(self.device)
-        source = Path(plugin.__file__).with_name("counting.c")
-        key = value_digest(
-            REVISION, profile.get("cpu", "core"), cache_arguments(profile), file_digest(source)
-        )
+        key = value_digest(REVISION, version.counting(profiles.load(self.device)))
         folder = places.cache() / "virtual" / "counts" / key[:16]
         return folder / f"{self.runtime}-{self.model}-{self.dtype}.json.gz"
 
@@ -70,13 +70,15 @@ def _count(device: str, missing: list[Wanted]) -> None:
     profile = profiles.load(device)
     recording = Recording(CycleModel.of(profile))
     protocol = profiles.protocols(profile)["screen"]
-    with VirtualBoard.open(profile, pricing=recording) as board:
+    with VirtualBoard.open(profile, ceiling(profile, workload), pricing=recording) as board:
         for one in missing:
             if one.file.exists():  # of another device with the same core and caches
                 continue
             print(f"counting {one.model} {one.dtype} on {device}", flush=True)
             recording.last = None
-            artifact, feeds = (_litert if one.runtime == "litert" else _onnx)(one.model, one.dtype)
+            made = _litert if one.runtime == "litert" else _onnx
+            artifact, feeds = made(one.model, one.dtype)
+            board.compare_with(made(one.model, ORIGINAL.get(one.dtype, "original"))[0], feeds)
             result = board.measure([artifact], feeds, protocol)[0]
             if isinstance(result, CandidateFailed):
                 raise result

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeopt.boards import profiles
-from edgeopt.boards.board import Board, Feeds
+from edgeopt.boards.board import Board, Feeds, require_threads
 from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.connect import connect
 from edgeopt.boards.inventory import Inventory
@@ -69,6 +69,7 @@ def measure(
         profile, options.board.board, Inventory.load(), workload, options.board.require, watching
     )
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
+        require_threads(options.threads, board.facts.cores, board.name)
         artifacts = [_artifact(model, Path(folder), options) for model in models]
         if options.by_region and any(artifact.runtime == litert.NAME for artifact in artifacts):
             watching.announce("LiteRT does not tell the times of single operators: no regions of its models")

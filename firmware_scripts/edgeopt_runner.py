@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import gc
 import hashlib
@@ -537,8 +538,12 @@ class Child:
         allowance_s: float,
         repeatable: bool = False,
         cpus: list[int] | None = None,
+        keeps: tuple[int, ...] = (),
     ) -> None:
-        """`repeatable`: it executes the same instructions at the same addresses every time."""
+        """`repeatable`: it executes the same instructions at the same addresses every time.
+
+        `keeps`: descriptors that it and its copies have open, too.
+        """
         self.orders, self.left_s, self.kills = orders, allowance_s, oom_kills()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.started_ns = time.perf_counter_ns()
@@ -551,6 +556,7 @@ class Child:
             stderr=self.errors,
             env={**env, "PYTHONHASHSEED": "0"} if repeatable else env,
             preexec_fn=fixed_addresses if repeatable else None,
+            pass_fds=keeps,
         )
         if cpus:
             pin(self.process, cpus)
@@ -785,6 +791,7 @@ class Runner:
         self.hot_at: float | None = None
         self.sampler: Sampler | None = None
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.turn = os.open(folder / "counting.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def on_hello(self, counts: bool = False) -> dict[str, Any]:
         """Who the board is, and whether its runtime can be imported.
@@ -890,6 +897,31 @@ class Runner:
         """
         if platform.machine() != "aarch64" or sys.maxsize < 2**32:
             raise Failed("request", f"this is no arm64 board: {platform.machine()}")
+        self.on_claim()
+        try:
+            return self.counted(job, cache_runs, profile)
+        finally:
+            fcntl.flock(self.turn, fcntl.LOCK_UN)
+
+    def on_claim(self) -> None:
+        """Wait until nobody else counts on this board, and keep the right to until the next count has ended.
+
+        An emulator knows one count at a time. The templates of counts inherit the right: if this process is
+        killed, it stays with them until the last of them is gone, and nobody's count meets another's markers.
+        """
+        end = time.monotonic() + self.deadline_s
+        while True:
+            try:
+                fcntl.flock(self.turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Failed("io", "what another client has begun to count has not ended") from None
+            if select.select([0], [], [], 0.05)[0]:
+                self.orders.pull()
+
+    def counted(self, job: dict[str, Any], cache_runs: int | None, profile: bool) -> dict[str, Any]:
+        """Whose turn it is counts. When this ends, however it does, no process of the count is left."""
         template = self.template(job["runtime"])
         try:
             template.fork(self.deadline_s)
@@ -900,6 +932,9 @@ class Runner:
         except Failed as error:
             if error.kind == "deadline":  # its answer may still come, and would be taken for the next one's
                 template.end()
+            raise
+        except BaseException:  # nobody waits for it any more
+            template.end()
             raise
         finally:
             template.rejoin()
@@ -944,7 +979,7 @@ class Runner:
         takes longer than counting. It is made once."""
         known = self.templates.get(runtime)
         if known is None or known.errors.closed:
-            known = Child(self.orders, max(self.deadline_s, IMPORT_S), repeatable=True)
+            known = Child(self.orders, max(self.deadline_s, IMPORT_S), repeatable=True, keeps=(self.turn,))
             self.runtimes[runtime] = known.ask("bare", runtime=runtime)
             if len(list(Path(f"/proc/{known.process.pid}/task").iterdir())) > 1:
                 raise Failed(

@@ -92,10 +92,17 @@ def sshd(make_sshd: Callable[[str], Sshd]) -> Sshd:
 
 
 @pytest.fixture
-def images(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets a test start virtual boards of its own from the image that all tests share."""
-    monkeypatch.setenv("EDGEOPT_CACHE", str(IMAGES))
-    return IMAGES
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets a test start virtual boards of its own from the image that all tests share.
+
+    What other tests counted is not shared: each counts for itself.
+    """
+    cache = tmp_path / "shared cache"
+    cache.mkdir()
+    (IMAGES / "virtual").mkdir(parents=True, exist_ok=True)
+    (cache / "virtual").symlink_to(IMAGES / "virtual")
+    monkeypatch.setenv("EDGEOPT_CACHE", str(cache))
+    return cache
 
 
 @pytest.fixture(scope="session")

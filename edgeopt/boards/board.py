@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeopt.boards.meters import EnergySource
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import value_digest
-from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.errors import CandidateFailed, ConfigError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.quantity import Provenance
@@ -24,6 +24,16 @@ Feeds = Mapping[str, NDArray[np.generic]]
 def shapes_of(feeds: Feeds) -> dict[str, tuple[int, ...]]:
     """The shape of each input, by its name."""
     return {name: value.shape for name, value in feeds.items()}
+
+
+def require_threads(threads: int | None, cores: int, board: str) -> None:
+    """More threads than cores only wait for each other, and no model of a board tells how long.
+
+    Raises:
+        ConfigError: It is more.
+    """
+    if threads is not None and threads > cores:
+        raise ConfigError(f"--threads {threads}: {board} has {cores} cores", hint=f"--threads {cores}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,13 @@ class Board(Protocol):
         Returns:
             One result per artifact, in order; `CandidateFailed` where the artifact crashed, ran out of
             memory or passed its deadline.
+        """
+        ...
+
+    def compare_with(self, control: Artifact, feeds: Feeds) -> None:
+        """Told before anything else is measured with inputs of these shapes: all will be compared with this.
+
+        Clocks do not care; a board that counts does it the same way for all variants of a model.
         """
         ...
 

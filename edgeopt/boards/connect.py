@@ -105,7 +105,7 @@ def open_board(
         name,
         profile.name,
         lambda: transport.connect(address),
-        _ceiling(profile, workload),
+        ceiling(profile, workload),
         observer,
         Thresholds.of(profile),
         power,
@@ -128,10 +128,11 @@ def _predicted(profile: DeviceProfile, workload: Workload) -> Board:
 def _virtual(profile: DeviceProfile, workload: Workload, observer: Observer) -> VirtualBoard:
     from edgeopt.boards.virtual.board import VirtualBoard
 
-    return VirtualBoard.open(profile, _ceiling(profile, workload), observer)
+    return VirtualBoard.open(profile, ceiling(profile, workload), observer)
 
 
-def _ceiling(profile: DeviceProfile, workload: Workload) -> Ceiling:
+def ceiling(profile: DeviceProfile, workload: Workload) -> Ceiling:
+    """What tells the time of an artifact's arithmetic on a device."""
     from edgeopt.boards.roofline import Roofline
 
     try:

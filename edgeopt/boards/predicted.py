@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
+from edgeopt.boards.board import BoardFacts, Feeds, require_threads, shapes_of
 from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.roofline import Roofline
 from edgeopt.core.artifact import Artifact
@@ -85,6 +85,9 @@ class PredictedBoard:
             )
         return results
 
+    def compare_with(self, control: Artifact, feeds: Feeds) -> None:
+        """See `Board.compare_with`: it makes no difference here."""
+
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """Predicted time of each executed node in ms."""
         del runs
@@ -105,10 +108,15 @@ class PredictedBoard:
         )
 
     def threads(self, artifact: Artifact) -> int:
-        """Threads that an artifact runs on: 0 or nothing said is the runtime's default, every core."""
+        """Threads that an artifact runs on: 0 or nothing said is the runtime's default, every core.
+
+        Raises:
+            ConfigError: More than there are cores.
+        """
         asked = artifact.session_options.get("threads")
         threads = asked if isinstance(asked, int) and asked > 0 else self.roofline.cores
-        return min(threads, self.roofline.cores)
+        require_threads(threads, self.roofline.cores, self.name)
+        return threads
 
     def close(self) -> None:
         """Nothing is held."""

@@ -212,6 +212,9 @@ class RunnerBoard:
         """See `Board.energy_source`."""
         return self._power.source if self._power else None
 
+    def compare_with(self, control: Artifact, feeds: Feeds) -> None:
+        """See `Board.compare_with`: it makes no difference here."""
+
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """See `Board.profile`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,7 +20,6 @@ from edgeopt.optimize.pipeline import Pipeline, Work
 from edgeopt.search.context import exhausted
 
 PROFILE_RUNS = 20
-SETTLED_STEP = 0.02
 ONCE_S = "once_s"
 """Note of the study: what measuring the original took, which tells what emulating a candidate takes."""
 
@@ -37,6 +35,7 @@ def run_baseline(job: Job) -> Trial:
     if prepared.artifact is None:
         raise ModelError(f"the original model cannot be run: {prepared.failed}")
     evaluator.original_score = prepared.accuracy.score if prepared.accuracy else None
+    job.board.compare_with(prepared.artifact, evaluator.feeds)
     before_s = job.device_seconds
     trial = _known(job, "baseline") or _measured(job, prepared, "baseline", "original")
     if trial.measurement is not None and job.device_seconds > before_s:
@@ -202,18 +201,7 @@ def _profile(job: Job, name: str, trial: Trial) -> None:
         job.observer.announce(f"{name} cannot be profiled: {error.message}")
         return
     regions, _ = attribute(node_ms, artifact.path, job.space.regions)
-    if job.board.provenance == "emulated":
-        regions = {region: settled(ms) for region, ms in regions.items()}
     job.store.note("region_ms", times | {option: regions})
-
-
-def settled(ms: float) -> float:
-    """To the nearest of steps of 2 %: finer than the model is right, coarser than counts by node repeat.
-
-    Whole counts repeat exactly, the same split into nodes only to some 0.01 %; a search amplifies any
-    difference, and the same seed shall give the same study.
-    """
-    return math.exp(round(math.log(ms) / SETTLED_STEP) * SETTLED_STEP) if ms > 0 else ms
 
 
 def _uniform_precision(job: Job, candidate: Candidate) -> str | None:

@@ -45,6 +45,12 @@ def latency(t: Mapping[str, Any]) -> str:
     return f"{ms(p50)}{error} {t.get('provenance') or ''}".rstrip()
 
 
+def provenance(t: Mapping[str, Any]) -> str:
+    """Of a `T` document's time, and what of it nothing has confirmed."""
+    doubt = str(t.get("latency_source") or "").partition("; ")[2]
+    return f"{t.get('provenance') or UNKNOWN}" + (f" ({doubt})" if doubt else "")
+
+
 def drop(t: Mapping[str, Any], original_score: float | None) -> str:
     """An accuracy drop, absolute and in brackets relative to the original's score."""
     value = t.get("drop")

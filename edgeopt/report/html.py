@@ -52,6 +52,7 @@ def render(document: Mapping[str, Any], trials: Sequence[Trial], context: Report
         "size": figures.size,
         "percent": figures.percent,
         "latency": figures.latency,
+        "provenance": figures.provenance,
     }
     objective = context.objective.name
     best = document.get("best")

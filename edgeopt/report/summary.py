@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.core.objective import ObjectiveName
 from edgeopt.report import headline
-from edgeopt.report.figures import UNKNOWN, factor, latency, ms, size
+from edgeopt.report.figures import UNKNOWN, factor, latency, ms, provenance, size
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -76,7 +76,7 @@ def trials_table(rows: Iterable[Mapping[str, Any]], original: Mapping[str, Any] 
             size(t.get("size_bytes")),
             size(t.get("peak_rss_bytes")),
             UNKNOWN if lost is None else f"{lost:+.4f}",
-            t.get("provenance") or UNKNOWN,
+            provenance(t),
             Text(t.get("reason") or ("" if t["state"] == "COMPLETE" else t["state"])),
         )
     return table

@@ -6,23 +6,25 @@ import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.address import Address
-from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
+from edgeopt.boards.board import BoardFacts, Feeds, require_threads, shapes_of
 from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.facts import facts
 from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
 from edgeopt.boards.transports import Transport
-from edgeopt.boards.virtual import counting, version
+from edgeopt.boards.virtual import counting, kept, truth, version, warming
 from edgeopt.boards.virtual.counting import Counts, Segment
 from edgeopt.boards.virtual.energy import Power
+from edgeopt.boards.virtual.kept import Counted
 from edgeopt.boards.virtual.nodes import Event, node_times
+from edgeopt.boards.virtual.settled import NODE_STEP, WHOLE_STEP, settled
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest, value_digest
@@ -31,7 +33,7 @@ from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
-from edgeopt.core.quantity import Provenance
+from edgeopt.core.quantity import Provenance, Quantity
 
 if TYPE_CHECKING:
     from edgeopt.boards.virtual.cycles import Estimate
@@ -42,7 +44,6 @@ SLOWDOWN = 40.0
 EMULATED_RUNS = 3
 """To load a model, warm up and count it."""
 
-LONG_MS = 20.0
 KEPT_COUNTS = 64
 MOST_UNKNOWN = 0.02
 """Share of the executed instructions without a known price, beyond which a figure would be a guess."""
@@ -90,16 +91,6 @@ class Pricing(Protocol):
     def price(self, counts: Counts, threads: int) -> Estimate: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """One inference, counted on one thread of the guest."""
-
-    counts: Counts
-    events: tuple[Event, ...]
-    peak_rss_bytes: int
-    runtime_rss_bytes: int | None
-
-
 class VirtualBoard(RunnerBoard):
     """A board that an emulator runs; see `Board`. Its figures do not depend on what else the host does.
 
@@ -126,6 +117,9 @@ class VirtualBoard(RunnerBoard):
         self.pairwise_error = pricing.pairwise_error
         self._known: OrderedDict[str, Counted] = OrderedDict()
         self._words: dict[str, tuple[int, ...]] = {}
+        self._rules: dict[str, int | None] = {}
+        self._believes_kept = True
+        self._counting = version.counting(profile), file_digest(machine.packages)
         super().__init__(machine.name, profile.name, self._open, ceiling_ms, observer)
         self.is_this_machine = False  # host work slows it down, and changes nothing
 
@@ -180,7 +174,15 @@ class VirtualBoard(RunnerBoard):
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
     ) -> list[Measurement | CandidateFailed]:
-        """See `Board.measure`: each artifact is counted once, whatever the protocol's windows are."""
+        """See `Board.measure`: each artifact is counted once, whatever the protocol's windows are.
+
+        How it is counted (`warming.cache_runs`) follows the one that `compare_with` named, else the first
+        artifact with inputs of these shapes: variants that are compared are counted alike.
+        """
+        if artifacts and _shapes(feeds) not in self._rules:
+            self.compare_with(artifacts[0], feeds)
+        for artifact in artifacts:
+            self.threads(artifact)
         deadline_s = protocol.deadline_s * max(1.0, EMULATED_RUNS * SLOWDOWN / protocol.min_runs)
         results: list[Measurement | CandidateFailed] = []
         control_ms: float | None = None
@@ -196,6 +198,10 @@ class VirtualBoard(RunnerBoard):
             results.append(self._with_roofline(replace(result, control_ratio=ratio), artifact, feeds))
         return results
 
+    def compare_with(self, control: Artifact, feeds: Feeds) -> None:
+        """See `Board.compare_with`: from now on, artifacts with such inputs are counted as this one is."""
+        self._rules[_shapes(feeds)] = self._rule(control, feeds)
+
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """See `Board.profile`; one run is all.
 
@@ -207,60 +213,86 @@ class VirtualBoard(RunnerBoard):
         threads = self.threads(artifact)
         whole = self._pricing.price(self._counted(artifact, feeds, REQUEST_DEADLINE_S).counts, threads)
         for tries_left in reversed(range(TRIES)):
-            counted = self._counted(artifact, feeds, REQUEST_DEADLINE_S, profile=True)
+            anew = tries_left < TRIES - 1
+            counted = self._counted(artifact, feeds, REQUEST_DEADLINE_S, profile=True, anew=anew)
             segments_ms = self._pricing.price(counted.counts, threads).segments_ms
             try:
-                return node_times(counted.events, segments_ms, whole.latency.value)
+                times = node_times(counted.events, segments_ms, whole.latency.value)
+                return {node: settled(ms, NODE_STEP) for node, ms in times.items()}
             except MeasurementInvalid:
-                self._known.pop(_key(artifact, feeds, True), None)
                 if not tries_left:
                     raise
         raise AssertionError("the last try returns or raises")
 
     def threads(self, artifact: Artifact) -> int:
-        """Threads that an artifact runs on: 0 or nothing said is the runtime's default, every core."""
+        """Threads that an artifact runs on: 0 or nothing said is the runtime's default, every core.
+
+        Raises:
+            ConfigError: More than there are cores.
+        """
         asked = artifact.session_options.get("threads")
         threads = asked if isinstance(asked, int) and asked > 0 else self._pricing.cores
-        return min(threads, self._pricing.cores)
+        require_threads(threads, self._pricing.cores, self.name)
+        return threads
 
     def forget(self) -> None:
-        """Count everything anew."""
+        """Count everything anew: what was counted before, here or by anybody, is not believed any more."""
         self._known.clear()
+        self._rules.clear()
+        self._believes_kept = False
 
     def close(self) -> None:
         super().close()
         self._end()
 
     def _measurement(self, artifact: Artifact, counted: Counted, protocol: MeasuringProtocol) -> Measurement:
-        estimate = self._pricing.price(counted.counts, self.threads(artifact))
+        threads = self.threads(artifact)
+        estimate = self._pricing.price(counted.counts, threads)
+        scale = settled(estimate.latency.value, WHOLE_STEP) / (estimate.latency.value or 1.0)
+        source = truth.source(self._profile, artifact.runtime, threads)
         peak_bytes, runtime_bytes = counted.peak_rss_bytes, counted.runtime_rss_bytes
         unpriced = estimate.unknown > MOST_UNKNOWN
         return Measurement(
-            latency=estimate.latency,
+            latency=replace(_scaled(estimate.latency, scale), source=source),
             validity=f"{estimate.unknown:.0%} of what it executes has no known price" if unpriced else None,
             peak_rss_bytes=peak_bytes,
             model_rss_bytes=None if runtime_bytes is None else max(0, peak_bytes - runtime_bytes),
-            energy_mj=estimate.energy_mj,
+            energy_mj=_scaled(estimate.energy_mj, scale) if estimate.energy_mj else None,
             power_w=estimate.power_w,
             cpu_utilization=estimate.cpu_utilization,
             protocol=protocol.name,
         )
 
-    def _counted(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool = False) -> Counted:
-        """What was counted once is not counted again."""
-        key = _key(artifact, feeds, profile)
+    def _counted(
+        self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool = False, anew: bool = False
+    ) -> Counted:
+        """What was counted once is not counted again, unless `anew`."""
+        shapes = _shapes(feeds)
+        rule = self._rules[shapes] if shapes in self._rules else self._rule(artifact, feeds)
+        cache_runs = 0 if profile and rule is None else rule
+        key = self._key(artifact, feeds, profile, cache_runs)
+        if anew:
+            self._known.pop(key, None)
         if key not in self._known:
-            counted = self._count(artifact, feeds, deadline_s, profile)
+            known = kept.recall(key) if self._believes_kept and not anew else None
+            counted = known or self._count(artifact, feeds, deadline_s, profile, cache_runs)
             words = {block: self._words.setdefault(block, w) for block, w in counted.counts.blocks.items()}
-            # By segment only where it is asked for: else the whole is a few clock reads apart, for no reason.
-            counts = Counts(words, _once_read(counted.counts))
-            self._known[key] = replace(counted, counts=counts if profile else Counts(words, (counts.total,)))
+            if known is None:
+                # By segment only where it is asked for: a whole is no few clock reads apart.
+                counts = Counts(words, _once_read(counted.counts))
+                counts = counts if profile else Counts(words, (counts.total,))
+                kept.keep(key, replace(counted, counts=counts))
+            else:
+                counts = Counts(words, counted.counts.segments)
+            self._known[key] = replace(counted, counts=counts)
             while len(self._known) > KEPT_COUNTS:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key]
 
-    def _count(self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool) -> Counted:
+    def _count(
+        self, artifact: Artifact, feeds: Feeds, deadline_s: float, profile: bool, cache_runs: int | None
+    ) -> Counted:
         self._require(artifact.runtime)
         self._require_room(artifact)
         if not self._machine.alive:
@@ -270,12 +302,13 @@ class VirtualBoard(RunnerBoard):
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)
+            # From here on nothing counts but this: a client that died may have left a count behind.
+            dialogue.ask("claim", REQUEST_DEADLINE_S)
             for left in self._written():
                 left.unlink(missing_ok=True)
             answer = dialogue.ask(
-                "count", deadline_s, job=job(single, sha256, names),
-                cache_runs=self._cache_runs(single, feeds, profile), profile=profile,
-            )  # fmt: skip
+                "count", deadline_s, job=job(single, sha256, names), cache_runs=cache_runs, profile=profile
+            )
             counts = self._own_counts(answer["starts"])
         return Counted(
             counts,
@@ -302,18 +335,19 @@ class VirtualBoard(RunnerBoard):
     def _written(self) -> list[Path]:
         return [path for path in self._machine.counts.glob("c.*") if path.suffix[1:].isdigit()]
 
-    def _cache_runs(self, single: Artifact, feeds: Feeds, profile: bool) -> int | None:
-        """Runs that fill the caches first; None: not even a first run that only allocates memory.
-
-        A model much larger than the caches finds nothing of its last run there. Where arithmetic alone takes
-        long, what a first run allocates is little beside it (MobileNetV2: 0.5 % of the time), and to do
-        without it saves a third of the cost.
-        """
+    def _rule(self, artifact: Artifact, feeds: Feeds) -> int | None:
+        single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
         largest = max(cache.size_bytes for cache in self._pricing.caches)
-        if single.size_bytes <= 2 * largest:
-            return 1
-        arithmetic_ms = self._ceiling_ms(single, shapes_of(feeds))
-        return None if arithmetic_ms and arithmetic_ms >= LONG_MS and not profile else 0
+        return warming.cache_runs(
+            artifact.size_bytes, largest, lambda: self._ceiling_ms(single, shapes_of(feeds))
+        )
+
+    def _key(self, artifact: Artifact, feeds: Feeds, profile: bool, cache_runs: int | None) -> str:
+        """All that a count depends on."""
+        options = {k: v for k, v in artifact.session_options.items() if k not in NOT_EXECUTED}
+        return value_digest(
+            self._counting, artifact.sha256, artifact.runtime, options, _digest(feeds), profile, cache_runs
+        )
 
     def _open(self) -> Transport:
         if not self._machine.alive:
@@ -359,16 +393,24 @@ class VirtualBoard(RunnerBoard):
         )
 
 
+def _scaled(figure: Quantity, factor: float) -> Quantity:
+    return replace(figure, value=figure.value * factor, low=figure.low * factor, high=figure.high * factor)
+
+
 def _once_read(counts: Counts) -> tuple[Segment, ...]:
     """The segments but those in which the clock was read again, as the kernel had set it meanwhile."""
     inner = (part for part in counts.segments[1:-1] if counts.instructions_of(part) >= READ_AGAIN)
     return (counts.segments[0], *inner, *counts.segments[1:][-1:])
 
 
-def _key(artifact: Artifact, feeds: Feeds, profile: bool) -> str:
-    options = {k: v for k, v in artifact.session_options.items() if k not in NOT_EXECUTED}
+def _shapes(feeds: Feeds) -> str:
+    return value_digest(shapes_of(feeds))
+
+
+def _digest(feeds: Feeds) -> str:
     digest = hashlib.sha256()
     for name in sorted(feeds):
-        digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape}".encode())
-        digest.update(feeds[name].tobytes())
-    return value_digest(artifact.sha256, artifact.runtime, options, digest.hexdigest(), profile)
+        value = feeds[name].astype(str) if feeds[name].dtype == object else feeds[name]
+        digest.update(f"{name} {value.dtype} {value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -92,6 +92,7 @@ def calibrate(
             if not isinstance(measured, Measurement) or measured.validity is not None:
                 continue
             recording.last = None
+            virtual.compare_with(artifact, feeds)  # with what the board measured, not with another model
             counted = virtual.measure([artifact], feeds, protocol)[0]
             if isinstance(counted, CandidateFailed) or recording.last is None:
                 continue

@@ -38,7 +38,8 @@ class Segment:
 
     Attributes:
         ran: How often each block ran, by its hash.
-        accesses: Loads and stores, an access each however wide.
+        accesses: Loads and stores as QEMU makes them: one of more than 64 bits (a pair of registers, a
+            vector) counts as often as QEMU splits it.
         caches: From the first level outwards.
     """
 

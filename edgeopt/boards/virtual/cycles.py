@@ -133,7 +133,7 @@ class CycleModel:
             latency,
             cycles,
             energy_mj,
-            energy.mean_power_w(energy_mj, latency) if energy_mj else None,
+            self.power.mean_w(energy_mj, latency) if self.power and energy_mj else None,
             utilization,
             segments,
             priced.unknown,

@@ -43,8 +43,18 @@ def plugin() -> Path:
     return path
 
 
+def emulator() -> str:
+    """Which emulator is installed: how it cuts programs into blocks is part of what is counted.
+
+    Raises:
+        BoardError: It is missing.
+    """
+    lines = _output(EMULATOR, "--version").splitlines()
+    return lines[0] if lines else ""
+
+
 def _require_api() -> None:
-    said = _output(EMULATOR, "--version")
+    said = emulator()
     found = re.search(r"version (\d+)\.(\d+)", said)
     version = (int(found[1]), int(found[2])) if found else None
     if version is None or not OLDEST <= version < NEWER:

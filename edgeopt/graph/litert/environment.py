@@ -55,7 +55,7 @@ class Environment:
 
 
 def environment(announce: Callable[[str], None] = lambda _: None) -> Environment:
-    """The environment, which is made if it is not there: half a minute and 600 MB, once.
+    """The environment, which is made if it is not there: half a minute and 530 MB, once.
 
     Two processes at once make one: the second waits. What a killed process left half made is made again, and
     not before the installer that it may have left behind has ended.
@@ -103,7 +103,7 @@ def _locked(path: Path, announce: Callable[[str], None]) -> Iterator[int]:
 
 def _make(wanted: Environment, lock: int, announce: Callable[[str], None]) -> None:
     python = find_python()
-    announce("installing the LiteRT conversion tools (about half a minute, 600 MB, once)")
+    announce("installing the LiteRT conversion tools (about half a minute, 530 MB, once)")
     if wanted.folder.exists():
         shutil.rmtree(wanted.folder)
     log = wanted.folder.with_suffix(".log")

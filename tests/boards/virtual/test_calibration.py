@@ -133,6 +133,9 @@ class Priced:
         self.name, self.provenance, self._pricing = "fake", provenance, pricing
         self.facts = BoardFacts(machine="aarch64", cores=4)
 
+    def compare_with(self, control: Artifact, feeds: Feeds) -> None:
+        pass
+
     def measure(self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: Protocol) -> list[Any]:
         results: list[Any] = []
         for artifact in artifacts:

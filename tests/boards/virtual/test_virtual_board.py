@@ -9,23 +9,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeopt.boards import profiles
 from edgeopt.boards.address import Address
 from edgeopt.boards.transports import ssh
-from edgeopt.boards.virtual import machine
+from edgeopt.boards.virtual import kept, machine
 from edgeopt.boards.virtual.board import VirtualBoard
 from edgeopt.boards.virtual.cycles import CycleModel
+from edgeopt.boards.virtual.nodes import node_times
 from edgeopt.boards.virtual.running import Running
-from edgeopt.core.errors import BoardError, CandidateFailed, ConnectError
+from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.progress import Observer
 from edgeopt.runtimes.onnxruntime import Session
@@ -159,6 +161,101 @@ def test_the_loop_that_tells_the_clock_is_code_of_the_boards_core(board: Virtual
     assert told["spin"]["kind"] == "adds"
     assert told["spin"]["per_s"] > 0
     assert told["swap_bytes"] == 0
+
+
+def test_all_are_counted_as_the_one_that_they_are_compared_with(board: VirtualBoard, tmp_path: Path) -> None:
+    small, large = artifact(tmp_path, chain(2)), artifact(tmp_path, chain(20))
+    assert large.size_bytes > 4 * (1 << 20) > small.size_bytes
+    after_small = [emulated(r).p50_ms for r in board.measure([small, large], FEEDS, SCREEN)]
+    assert [emulated(r).p50_ms for r in board.measure([large, small], FEEDS, SCREEN)] == after_small[::-1]
+    board.forget()
+    after_large = [emulated(r).p50_ms for r in board.measure([large, small], FEEDS, SCREEN)]
+    assert after_large[1] > 1.1 * after_small[0], "its weights are found in no cache"
+    board.compare_with(small, FEEDS)
+    assert emulated(board.measure([small], FEEDS, SCREEN)[0]).p50_ms == pytest.approx(
+        after_small[0], rel=2e-3
+    )
+
+
+def test_what_another_process_counted_is_not_counted_again_until_it_is_forgotten(
+    virtual_board: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, model = profiles.load("rpi4"), artifact(tmp_path, chain(8))
+    pricing = CycleModel.of(profile, tmp_path / "prices.sqlite")
+    with VirtualBoard(virtual_board, profile, pricing) as first:
+        (before,) = first.measure([model], FEEDS, SCREEN)
+    with VirtualBoard(virtual_board, profile, pricing) as second:
+        taken = []
+        count = second._count
+        monkeypatch.setattr(second, "_count", lambda *given: taken.append(given) or count(*given))
+        assert second.measure([model], FEEDS, SCREEN) == [before]
+        assert not taken
+        (stored,) = kept.folder().iterdir()
+        stored.write_bytes(stored.read_bytes()[:-20])
+        second._known.clear()
+        (again,) = second.measure([model], FEEDS, SCREEN)
+        assert (len(taken), emulated(again).latency) == (1, emulated(before).latency)
+        second.forget()
+        second.measure([model], FEEDS, SCREEN)
+        assert len(taken) == 2
+
+
+def test_more_threads_than_cores_are_refused(board: VirtualBoard, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--threads 8: virtual:rpi4 has 4 cores"):
+        board.measure([artifact(tmp_path, chain(2), threads=8)], FEEDS, SCREEN)
+
+
+WIDTHS = (256, 1024, 64, 512)
+ROWS = 128
+
+
+def products(widths: Sequence[int]) -> bytes:
+    """One matrix product after another; each costs as much as the widths on both of its sides multiplied."""
+    names = ["x", *(f"h{i}" for i in range(1, len(widths) - 1)), "y"]
+    sides = list(pairwise(widths))
+    weights = [
+        numpy_helper.from_array(np.full(side, 0.01, np.float32), f"w{i}") for i, side in enumerate(sides)
+    ]
+    nodes = [
+        helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]], name=f"mm{i}")
+        for i in range(len(sides))
+    ]
+    graph = helper.make_graph(
+        nodes, "products",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [ROWS, widths[0]])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [ROWS, widths[-1]])], weights,
+    )  # fmt: skip
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+    ).SerializeToString()
+
+
+def test_each_node_costs_what_it_costs_alone_and_a_shift_by_one_segment_is_seen(
+    board: VirtualBoard, tmp_path: Path
+) -> None:
+    alone_ms = {}
+    for i, side in enumerate(pairwise(WIDTHS)):
+        feeds = {"x": np.ones((ROWS, side[0]), np.float32)}
+        alone_ms[f"mm{i}"] = emulated(
+            board.measure([artifact(tmp_path, products(side))], feeds, SCREEN)[0]
+        ).p50_ms
+    assert max(alone_ms.values()) > 3 * min(alone_ms.values())
+    whole, feeds = artifact(tmp_path, products(WIDTHS)), {"x": np.ones((ROWS, WIDTHS[0]), np.float32)}
+
+    def is_right(times: Mapping[str, float]) -> bool:
+        return times.keys() == alone_ms.keys() and all(
+            abs(ms / alone_ms[node] - 1) < 0.2 for node, ms in times.items()
+        )
+
+    assert is_right(board.profile(whole, feeds, 1))
+    (counted,) = (one for one in board._known.values() if one.events)
+    segments_ms = board._pricing.price(counted.counts, 1).segments_ms
+    whole_ms = emulated(board.measure([whole], feeds, SCREEN)[0]).p50_ms
+    assert is_right(node_times(counted.events, segments_ms, whole_ms))
+    for shift in (-2, -1, 1, 2):
+        shifted = np.roll(segments_ms, shift).tolist()
+        with contextlib.suppress(MeasurementInvalid):
+            assert not is_right(node_times(counted.events, shifted, whole_ms)), shift
 
 
 def test_the_nodes_of_a_profile_add_up_to_the_whole(board: VirtualBoard, tmp_path: Path) -> None:

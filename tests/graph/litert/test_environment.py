@@ -37,7 +37,7 @@ def test_it_is_made_once_and_again_when_it_is_not_whole(small: Path, home: Path)
     said: list[str] = []
     made = environment(said.append)
     assert made.folder.parent == home / ".cache" / "edgeopt" / "litert"
-    assert said == ["installing the LiteRT conversion tools (about half a minute, 600 MB, once)"]
+    assert said == ["installing the LiteRT conversion tools (about half a minute, 530 MB, once)"]
     finished = subprocess.run([made.python, "-I", "-c", "import tiny_tool"], check=False)
     assert finished.returncode == 0
     before = (made.folder / READY).stat().st_mtime_ns
