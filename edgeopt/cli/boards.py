@@ -8,6 +8,7 @@ import typer
 
 from edgeopt.cli import calibrate as calibration
 from edgeopt.cli import examining, flags, names, probing
+from edgeopt.cli import meter as metering
 from edgeopt.cli.answer import Answer
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def up(
 
 
 app.command(epilog=calibration.EPILOG)(calibration.calibrate)
+app.command(epilog=metering.EPILOG)(metering.meter)
 
 
 @app.command(epilog=flags.examples("edgeopt boards down rpi4", "edgeopt boards down --all"))

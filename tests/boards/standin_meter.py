@@ -9,6 +9,7 @@ with PID.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from pathlib import Path
 
 def running(pid: int) -> bool:
     """Whether anything below a process, but not this, is on a core or waits for one."""
-    below, todo = [], [pid]
+    below, todo, this = [], [pid], os.getpid()
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -27,7 +28,8 @@ def running(pid: int) -> bool:
         children.setdefault(int(words[1]), []).append(int(stat.parent.name))
     while todo:
         one = todo.pop()
-        below.append(one)
+        if one != this:
+            below.append(one)
         todo += children.get(one, [])
     for one in below:
         try:

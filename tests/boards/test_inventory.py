@@ -11,6 +11,7 @@ import pytest
 
 from edgeopt.boards.address import Address
 from edgeopt.boards.inventory import Inventory, NamedBoard, add, project_file, remove
+from edgeopt.boards.meters import Settings
 from edgeopt.core.errors import ConfigError
 
 
@@ -132,3 +133,33 @@ def test_a_boards_meter_goes_with_it(tmp_path: Path) -> None:
     )
     remove(Inventory.load(tmp_path).get("a"))
     assert file.read_text() == '[board.b]\ndevice = "rpi4"\nurl = "ssh://b"\n'
+
+
+METER = '[board.a]\ndevice = "rpi4"\nurl = "ssh://a"\n[board.a.meter]\n'
+
+
+def test_a_board_has_a_meter(tmp_path: Path) -> None:
+    text = METER + 'kind = "hwmon"\nhost = "ssh://lab"\naddress = "1-0040"\nshunt_ohm = 0.1\nchannel = 2\n'
+    (tmp_path / "boards.toml").write_text(text)
+    meter = Inventory.load(tmp_path).get("a").meter
+    assert meter == Settings("hwmon", "ssh://lab", "1-0040", 0.1, "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "a meter needs its kind"),
+        ('kind = "wattson"', "unknown meter 'wattson'"),
+        ('kind = "pmic"\nshunt_ohm = 0.1', "a pmic meter has no shunt_ohm"),
+        ('kind = "hwmon"\naddress = "1-0040"', "needs shunt_ohm"),
+        ('kind = "hwmon"\nshunt_ohm = 0.1', "needs address"),
+        ('kind = "hwmon"\naddress = "1-0040"\nshunt_ohm = 0', "shunt_ohm must be a resistance"),
+        ('kind = "hwmon"\naddress = "1-0040"\nshunt_ohm = "R100"', "shunt_ohm must be a resistance"),
+        ('kind = "hwmon"\naddress = 7\nshunt_ohm = 0.1', "address must be text"),
+        ('kind = "csv"\naddress = "/x"\nvolts = "5"', "volts must be a positive number"),
+    ],
+)
+def test_a_wrong_meter_is_refused_with_its_board(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "boards.toml").write_text(METER + text)
+    with pytest.raises(ConfigError, match=why):
+        Inventory.load(tmp_path)

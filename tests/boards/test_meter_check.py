@@ -1,0 +1,56 @@
+"""A meter that cannot be right is refused, with what is likely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgeopt.boards.metering.check import Seen, judge
+from edgeopt.boards.metering.link import Link
+from edgeopt.boards.meters import Settings
+from edgeopt.core.errors import BoardError
+
+PI4 = Seen("meter", 0.02, 280, 20.0, 0.004, 2.0, 5.1, 1.6, 5.0)
+HWMON = Link(Settings("hwmon", address="1-0040", shunt_ohm=0.01))
+
+
+def refused(seen: Seen, link: Link = HWMON) -> BoardError:
+    with pytest.raises(BoardError) as refusal:
+        judge("kitchen", seen, link)
+    assert refusal.value.exit_code == 4
+    return refusal.value
+
+
+def test_a_meter_that_makes_sense_passes() -> None:
+    judge("kitchen", PI4, HWMON)
+    judge(
+        "kitchen", replace(PI4, profile_idle_w=None, profile_stress_w=None, idle_w=100, stress_w=200), HWMON
+    )
+
+
+def test_ten_times_too_much_names_the_shunt() -> None:
+    error = refused(replace(PI4, idle_w=20.0, stress_w=51.0))
+    assert "shows 20 W idle, its profile says 1.6 W: more than 2 times off" in error.message
+    assert "100 mΩ taken for 10: try shunt_ohm = 0.1" in str(error.hint)
+
+
+def test_ten_times_too_little_names_the_shunt_too() -> None:
+    link = Link(Settings("hwmon", address="1-0040", shunt_ohm=0.1))
+    error = refused(replace(PI4, idle_w=0.2, stress_w=0.51), link)
+    assert "10 mΩ taken for 100: try shunt_ohm = 0.01" in str(error.hint)
+
+
+def test_a_meter_that_does_not_follow_the_board_is_refused() -> None:
+    error = refused(replace(PI4, idle_w=2.0, stress_w=2.02))
+    assert "does not follow this board" in str(error.hint)
+
+
+def test_a_part_of_a_jetsons_supply_is_guessed() -> None:
+    link = Link(Settings("hwmon", address="ina3221", shunt_ohm="kernel", channel="VDD_CPU_GPU_CV"))
+    error = refused(replace(PI4, idle_w=0.6, stress_w=1.9), link)
+    assert "VDD_IN" in str(error.hint)
+
+
+def test_only_one_of_both_off_is_refused_as_well() -> None:
+    assert "with all cores busy" in refused(replace(PI4, stress_w=11.0)).message
