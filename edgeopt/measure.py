@@ -66,8 +66,9 @@ def measure(
     options = replace(options, threads=options.threads or profiles.fast_cores(profile))
     models, feeds = _prepared(options)
     connected = connect(
-        profile, options.board.board, Inventory.load(), workload, options.board.require, watching
-    )
+        profile, options.board.board, Inventory.load(), workload, options.board.require, watching,
+        options.board.wait_s,
+    )  # fmt: skip
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         require_threads(options.threads, board.facts.cores, board.name)
         artifacts = [_artifact(model, Path(folder), options) for model in models]

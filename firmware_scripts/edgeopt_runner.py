@@ -9,7 +9,8 @@ It opens no port and ends when stdin does. Models and inputs are files in `FOLDE
 Every measurement runs in fresh child processes. Only one child is ever awake: the others are stopped
 (SIGSTOP), so that the spinning threads of one model do not slow down another.
 
-Error kinds: `deadline crash oom load run` are the model's; `request` is the caller's, `io` the board's.
+Error kinds: `deadline crash oom load run` are the model's; `request` is the caller's, `io` the board's, and
+`lease` says that somebody else has the board now.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import resource
 import select
 import shutil
 import signal
+import stat
 import statistics
 import struct
 import subprocess
@@ -47,13 +49,14 @@ IMPORT_S = 120.0
 """What a template may take to import a runtime: no model is at fault."""
 
 OBJECTS_LIMIT_BYTES = 2 << 30
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 FILES = (
     "/proc/cpuinfo",
     "/proc/meminfo",
     "/proc/device-tree/model",
     "/proc/device-tree/compatible",
     "/etc/os-release",
-    "/proc/sys/kernel/random/boot_id",
+    BOOT_ID,
 )
 """Who the board is: sent as they are, the host makes sense of them."""
 
@@ -71,7 +74,11 @@ class Failed(Exception):
 
 
 class Gone(Exception):
-    """Whoever gave orders has closed stdin."""
+    """Whoever gave orders has closed stdin, or has been silent for longer than a lease lasts."""
+
+
+class Fenced(Exception):
+    """Somebody else has the board now: what is being measured here is worth nothing."""
 
 
 # ---------------------------------------------------------------- child: one model, one process
@@ -421,6 +428,7 @@ class Sampler:
         if not self.process.stdin or not self.process.stdout:
             raise AssertionError("both were asked to be pipes")
         Sampler.alive.append(self)
+        Child.unburied.add(self.process.pid)
         self.process.stdin.write(json.dumps(meter).encode() + b"\n")
         self.first, output = b"", self.process.stdout.fileno()
         end = time.monotonic() + METER_S
@@ -441,6 +449,7 @@ class Sampler:
             self.process.kill()
             self.process.communicate()
             Sampler.alive.remove(self)
+            Child.unburied.discard(self.process.pid)
 
 
 def cpu_s(sampler: Sampler) -> float:
@@ -503,34 +512,318 @@ def metered(meter: dict[str, Any] | None, edges: list[list[float]] | None) -> It
         if sampler:
             told["meter"] = sampler.stop()
         told["now_s"] = time.perf_counter()
+# ---------------------------------------------------------------- lease
+
+
+def boottime_s() -> float:
+    """Seconds since boot: the same for all processes, and nobody can set it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def shared_folder() -> Path:
+    """A folder that every user of the board sees and that is the same for each: `/run/lock`, else `/tmp`.
+
+    `EDGEOPT_LEASE_DIR` says otherwise, for containers that share neither.
+    """
+    if named := os.environ.get("EDGEOPT_LEASE_DIR"):
+        return Path(named)
+    for folder in (Path("/run/lock"), Path("/tmp")):  # noqa: S108 - made to be shared; see Lease.open
+        with contextlib.suppress(OSError):
+            mode = folder.stat().st_mode
+            if mode & stat.S_ISVTX and mode & stat.S_IWOTH:
+                return folder
+    raise Failed("io", "there is no folder that all users share: neither /run/lock nor /tmp")
+
+
+class Lease:
+    """Who may measure on this board, of all users and machines: one record in one file, `edgeopt.lease`.
+
+    Byte 0 of the file is locked while the record is read or written. Byte `token` is locked by the runner
+    of whoever has the board, so that its death, however it dies, frees the board. Tokens only grow. A runner
+    that hears no heartbeat for `ttl_s` ends by itself; one that cannot even do that loses the board after
+    twice that time.
+
+    It keeps honest users apart: whoever may log in can also write the file.
+    """
+
+    SIZE = 4096
+
+    def __init__(self) -> None:
+        self.file: int | None = None
+        self.token, self.ttl_s, self.heard_s, self.lost = 0, float("inf"), boottime_s(), ""
+
+    def left_s(self) -> float:
+        """How much longer a holder that says nothing counts as there."""
+        return float("inf") if not self.token else self.heard_s + self.ttl_s - boottime_s()
+
+    def take(self, owner: str, command: str, pid: int, nonce: str, ttl_s: float) -> dict[str, Any]:
+        """`{"token": n}`, or `{"held": …}` where somebody else has the board or has reserved it.
+
+        Args:
+            owner: `user@host`; a reservation lets its owner through.
+            nonce: Of the command that asks: it gets back what it had before its connection broke.
+            ttl_s: After so long without a heartbeat it has gone.
+        """
+
+        def change(record: dict[str, Any]) -> dict[str, Any]:
+            holder, reserved = self.holder(record), self.reserved(record)
+            if holder and holder["nonce"] == nonce and self.end_former(holder):
+                holder = None
+            if holder or (reserved and reserved["owner"] != owner):
+                return {"held": described(holder or reserved)}
+            now = boottime_s()
+            self.token = record["token"] = max(record["token"] + 1, int(now * 1000))
+            self.lock(self.token)
+            self.ttl_s, self.heard_s = ttl_s, now
+            self.lost = ""
+            record["holder"] = {
+                "owner": owner[:200], "command": command[:500], "pid": pid, "nonce": nonce,
+                "token": self.token, "since_s": now, "beat_s": now, "ttl_s": ttl_s, "runner": own_mark(),
+                "removed_by": None,
+            }  # fmt: skip
+            return {"token": self.token}
+
+        return dict(self.alter(change))
+
+    def require(self, token: int | None) -> None:
+        """Raise Fenced unless the board is ours by this token, or, asked for without one, nobody's."""
+        if not self.lost:
+            self.lost = str(self.alter(self.obstacle) or "")
+        if self.lost:
+            raise Fenced(self.lost)
+        if token is not None and token != self.token:
+            raise Fenced(f"token {token} is not that of this connection")
+
+    def obstacle(self, record: dict[str, Any]) -> str | None:
+        """Why the board is not ours (any more); None if it is, or we have not taken it and nobody has."""
+        holder = record["holder"] if self.token else self.holder(record)
+        if holder is None:
+            return "nobody has it any more" if self.token else None
+        if holder["token"] != self.token:
+            return f"{holder['owner']} has it now"
+        return f"{holder['removed_by']} has taken it away" if holder["removed_by"] else None
+
+    def beat(self) -> None:
+        """Whoever gives orders is still there."""
+        if not self.token or self.lost:
+            return
+        self.heard_s = boottime_s()
+
+        def change(record: dict[str, Any]) -> str | None:
+            if (obstacle := self.obstacle(record)) is None:
+                record["holder"]["beat_s"] = self.heard_s
+            return obstacle
+
+        with contextlib.suppress(Failed, OSError):  # the next one will do
+            self.lost = str(self.alter(change) or "")
+
+    def settle(self) -> None:
+        """Let go of a board that has been taken away; called when nothing of ours runs there any more."""
+        if self.lost and self.token and self.file is not None:
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, self.token)
+
+    def who(self) -> dict[str, Any]:
+        def look(record: dict[str, Any]) -> dict[str, Any]:
+            return {
+                "holder": described(self.holder(record)),
+                "reserved": described(self.reserved(record)),
+            }
+
+        return dict(self.alter(look))
+
+    def reserve(self, owner: str, why: str, for_s: float) -> dict[str, Any]:
+        def change(record: dict[str, Any]) -> dict[str, Any]:
+            for other in (self.holder(record), self.reserved(record)):
+                if other and other["owner"] != owner:
+                    return {"held": described(other)}
+            now = boottime_s()
+            own = {"owner": owner[:200], "why": why[:500], "since_s": now, "until_s": now + for_s}
+            record["reserved"] = own
+            return {"reserved": described(own)}
+
+        return dict(self.alter(change))
+
+    def release(self, owner: str, force: bool) -> dict[str, Any]:
+        """`{"freed": […]}`, or `{"held": …}` where it is another's, or in use, and no force is asked for."""
+
+        def change(record: dict[str, Any]) -> dict[str, Any]:
+            holder, reserved = self.holder(record), self.reserved(record)
+            if not force and reserved and reserved["owner"] != owner:
+                return {"held": described(reserved)}
+            if not force and holder and not reserved:
+                return {"held": described(holder)}
+            record["reserved"] = None
+            freed = [reserved] if reserved else []
+            if force and holder:
+                holder["removed_by"] = owner[:200]
+                freed.append(holder)
+            return {"freed": [described(one) for one in freed]}
+
+        return dict(self.alter(change))
+
+    def holder(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """Who has the board and is still there."""
+        found: dict[str, Any] | None = record["holder"]
+        if found is None or boottime_s() - found["beat_s"] > 2 * found["ttl_s"]:
+            return None
+        return found if found["token"] == self.token or self.is_locked(found["token"]) else None
+
+    def reserved(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = record["reserved"]
+        return found if found and found["until_s"] > boottime_s() else None
+
+    def end_former(self, holder: dict[str, Any]) -> bool:
+        """End the runner that the same command has left on the board when its connection broke."""
+        boot, pid, _ = holder["runner"].split("-")
+        if holder["token"] == self.token:
+            return True
+        if boot == own_mark().split("-")[0] and is_alive(holder["runner"]):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(pid), signal.SIGKILL)
+        end = boottime_s() + 10.0
+        while self.is_locked(holder["token"]):
+            if boottime_s() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def alter(self, change: Callable[[dict[str, Any]], Any]) -> Any:
+        """Read the record, let `change` change it, write it; alone."""
+        self.file = self.open() if self.file is None else self.file
+        self.lock(0)
+        try:
+            record = self.parsed(os.pread(self.file, self.SIZE, 0))
+            before = json.dumps(record)
+            answer = change(record)
+            after = json.dumps(record)
+            if after != before:
+                os.pwrite(self.file, after.encode().ljust(self.SIZE), 0)
+            return answer
+        finally:
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, 0)
+
+    def parsed(self, text: bytes) -> dict[str, Any]:
+        """The record; a fresh one if there is none, or it is of another boot, or damaged."""
+        fresh = {"boot": read(BOOT_ID), "token": 0, "holder": None, "reserved": None}
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            found = json.loads(text)
+            parts = [found["holder"], found["reserved"]]
+            whole = isinstance(found["token"], int) and all(isinstance(one or {}, dict) for one in parts)
+            if found["boot"] == fresh["boot"] and whole:
+                return dict(found)
+        return fresh
+
+    def lock(self, byte: int) -> None:
+        end = boottime_s() + 10.0
+        while not self.try_lock(byte):
+            if boottime_s() > end:
+                raise Failed("io", f"{shared_folder() / 'edgeopt.lease'} has been locked for 10 s")
+            time.sleep(0.01)
+
+    def is_locked(self, byte: int) -> bool:
+        """Whether another process locks it."""
+        if self.try_lock(byte) and self.file is not None:
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, byte)
+            return False
+        return True
+
+    def try_lock(self, byte: int) -> bool:
+        try:
+            fcntl.lockf(self.file or 0, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def open(self) -> int:
+        """The file, whoever made it. It is in a folder where anybody may put anything: links are refused."""
+        path, flags = shared_folder() / "edgeopt.lease", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        for _ in range(100):
+            try:  # the kernel may refuse O_CREAT for a file of somebody else (fs.protected_regular)
+                file = os.open(path, flags)
+            except FileNotFoundError:
+                mask = os.umask(0)
+                try:
+                    file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+                except FileExistsError:
+                    continue
+                finally:
+                    os.umask(mask)
+            found = os.fstat(file)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= self.SIZE:
+                return file
+            os.close(file)
+            break
+        raise Failed("io", f"{path} is not what edgeopt makes: remove it")
+
+
+POLL_S = 0.5
+
+
+def described(one: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What others are told of a holder or a reservation, with times relative to now."""
+    if one is None:
+        return None
+    now = boottime_s()
+    told = {key: one.get(key) for key in ("owner", "command", "pid", "why", "removed_by")}
+    told["for_s"] = now - one["since_s"]
+    told["silent_s"] = now - one["beat_s"] if "beat_s" in one else None
+    told["left_s"] = one["until_s"] - now if "until_s" in one else None
+    return told
 
 
 # ---------------------------------------------------------------- supervisor
 
 
 class Orders:
-    """Requests, one per line of stdin; notices its end even while a child is at work."""
+    """Requests, one per line of stdin; notices its end even while a child is at work.
 
-    def __init__(self) -> None:
-        self.buffer = b""
+    An empty line is a heartbeat: it only says that whoever gives orders is still there, and is sent back.
+    """
+
+    def __init__(self, lease: Lease, echo: Callable[[bytes], object] = lambda _: None) -> None:
+        self.buffer, self.lease, self.echo, self.is_busy = b"", lease, echo, False
 
     def pull(self) -> None:
+        """Take what has come; raises Gone at the end, Fenced if a request is being served in vain."""
         data = os.read(0, 1 << 16)
         if not data:
             raise Gone
         self.buffer += data
+        if self.buffer.startswith(b"\n"):
+            self.echo(b"\n")
+            self.buffer = self.buffer.lstrip(b"\n")
+        self.lease.beat()
+        if self.lease.lost and self.is_busy:
+            raise Fenced(self.lease.lost)
+
+    def wait(self, *others: int, most_s: float | None = None) -> list[int]:
+        """Wait for stdin or one of these descriptors to become readable; returns those that are."""
+        left_s = self.lease.left_s()
+        until_s = left_s if most_s is None else min(left_s, most_s)
+        until = None if until_s == float("inf") else max(0.0, until_s)
+        ready = select.select([0, *others], [], [], until)[0]
+        if self.lease.left_s() <= 0 and 0 not in ready:
+            raise Gone
+        return ready
 
     def next(self) -> dict[str, Any]:
+        self.is_busy = False
+        self.lease.settle()
         while b"\n" not in self.buffer:
+            self.wait()
             self.pull()
+            self.lease.settle()
+        self.is_busy = True
         line, _, self.buffer = self.buffer.partition(b"\n")
         return dict(json.loads(line))
 
 
 class Child:
-    """A fresh process. Its own time is bounded; the time in which it is stopped does not count."""
+    """A fresh process, and whatever it starts: all of it goes when it ends. Its own time is bounded; the time
+    in which it is stopped does not count."""
 
     alive: ClassVar[list[Child]] = []
+    unburied: ClassVar[set[int]] = set()
 
     def __init__(
         self,
@@ -545,50 +838,50 @@ class Child:
         `keeps`: descriptors that it and its copies have open, too.
         """
         self.orders, self.left_s, self.kills = orders, allowance_s, oom_kills()
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        self.repeatable, self.said, self.is_mute = repeatable, b"", False
         self.started_ns = time.perf_counter_ns()
-        env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+        env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", MARK: own_mark()}
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "--child"],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=subprocess.PIPE,
             env={**env, "PYTHONHASHSEED": "0"} if repeatable else env,
             preexec_fn=fixed_addresses if repeatable else None,
             pass_fds=keeps,
+            start_new_session=True,
         )
         if cpus:
             pin(self.process, cpus)
         Child.alive.append(self)
-        if not self.process.stdin or not self.process.stdout:
-            raise AssertionError("both were asked to be pipes")
+        Child.unburied.add(self.process.pid)
+        if not self.process.stdin or not self.process.stdout or not self.process.stderr:
+            raise AssertionError("all of them were asked to be pipes")
         self.stdin, self.stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
+        self.errors = self.process.stderr
+        os.set_blocking(self.errors.fileno(), False)
+        self.death = pidfd(self.process.pid)
         self.forked = False
 
     def ask(self, step: str, **arguments: Any) -> Any:
         """One step, at the end of which the process is stopped; raises Failed where the model is at fault."""
-        begun, line = time.monotonic(), b""
+        begun, line = time.monotonic(), bytearray()
         try:
-            os.kill(self.process.pid, signal.SIGCONT)
+            self.signal(signal.SIGCONT)
             os.write(self.stdin, json.dumps({"step": step, **arguments}).encode() + b"\n")
             while not line.endswith(b"\n"):
-                left_s = self.left_s - (time.monotonic() - begun)
-                ready = select.select([self.stdout, 0], [], [], max(0.0, left_s))[0]
-                if 0 in ready:
-                    self.orders.pull()
-                if self.stdout in ready:
-                    data = os.read(self.stdout, 1 << 16)
-                    if not data:
-                        raise self.epitaph()
-                    line += data
-                elif left_s <= 0:
-                    raise Failed("deadline", "passed its deadline and was killed")
+                line += self.heard(self.left_s - (time.monotonic() - begun))
+                if len(line) > LONGEST_ANSWER_BYTES:
+                    raise Failed("crash", "said more than anybody asked for")
         except BrokenPipeError:
             raise self.epitaph() from None
         self.left_s -= time.monotonic() - begun
-        os.kill(self.process.pid, signal.SIGSTOP)
-        answer = json.loads(line.split(b"\n")[0])
+        self.signal(signal.SIGSTOP)
+        try:
+            answer = dict(json.loads(line.split(b"\n")[0]))
+        except ValueError:
+            raise Failed("crash", f"answered nonsense: {bytes(line[:80])!r}") from None
         if "error" in answer:
             raise Failed(answer["error"]["kind"], answer["error"]["message"])
         if self.forked and "gone" in (answer["ok"] or {}):
@@ -600,12 +893,55 @@ class Child:
                 raise failure
         return answer["ok"]
 
+    def heard(self, left_s: float) -> bytes:
+        """Some bytes of its answer, maybe none yet; raises if it has died or its time is over."""
+        watched = [self.stdout, *([] if self.is_mute else [self.errors.fileno()])]
+        watched += [] if self.death is None else [self.death]
+        ready = self.orders.wait(*watched, most_s=left_s if self.death is not None else min(left_s, 1.0))
+        if 0 in ready:
+            self.orders.pull()
+        if self.errors.fileno() in ready:
+            self.listen()
+        if self.stdout in ready:
+            data = os.read(self.stdout, 1 << 16)
+            if not data and not self.dies_within(1.0):
+                raise Failed("crash", "closed the pipe of its answers")
+            if not data:
+                raise self.epitaph()
+            return data
+        if self.death in ready or (self.death is None and self.is_dead()):
+            raise self.epitaph()
+        if left_s <= 0:
+            raise Failed("deadline", "passed its deadline and was killed")
+        return b""
+
+    def listen(self) -> None:
+        """Keep the end of what it says besides its answers: it may say it without end."""
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self.errors.fileno(), 1 << 16)
+            self.said, self.is_mute = (self.said + data)[-4096:], not data
+
+    def signal(self, number: int) -> None:
+        """To the process and to what it has started; the copies of a repeatable one stop by themselves."""
+        with contextlib.suppress(ProcessLookupError):
+            (os.kill if self.repeatable else os.killpg)(self.process.pid, number)
+
+    def dies_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while not self.is_dead():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def is_dead(self) -> bool:
+        return bool(os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+
     def fork(self, allowance_s: float) -> None:
         """From here to `rejoin` a copy of the process does what is asked, and may die of it."""
         self.left_s, self.kills = allowance_s, oom_kills()
-        self.errors.seek(0)
-        self.errors.truncate()
-        self.forked = True
+        self.listen()
+        self.said, self.forked = b"", True
         os.write(self.stdin, b"\n")
 
     def rejoin(self) -> None:
@@ -619,14 +955,24 @@ class Child:
 
     def epitaph(self, status: int | None = None) -> Failed:
         """Why the process died on its own, or its copy with `status`."""
-        status = self.process.wait() if status is None else status
+        status = self.bury() if status is None else status
         if status == -signal.SIGKILL and oom_kills() > self.kills:
             return Failed("oom", "was killed by the kernel: out of memory")
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        self.listen()
+        lines = self.said.decode(errors="replace").strip().splitlines()
         said = [line for line in lines if not line.startswith("INFO: ")][-1:]  # LiteRT greets there
         how = f"died of {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
         return Failed("crash", ": ".join([how, *said])[:500])
+
+    def bury(self) -> int:
+        """Wait for the end of the process, and end what it has started; returns its status."""
+        if self.process.returncode is None:
+            # Its number, which is also its group's, belongs to nobody else until it has been waited for.
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        return self.process.returncode
 
     def end(self) -> None:
         if self in Child.alive:
@@ -634,8 +980,95 @@ class Child:
         self.forked = False
         if not self.errors.closed:
             self.process.kill()
-            self.process.communicate()
-            self.errors.close()
+            self.bury()
+            Child.unburied.discard(self.process.pid)
+            for stream in (self.process.stdin, self.process.stdout, self.errors):
+                if stream:
+                    stream.close()
+            if self.death is not None:
+                os.close(self.death)
+            bury_orphans()
+
+
+LONGEST_ANSWER_BYTES = 64 << 20
+MARK = "EDGEOPT_RUNNER"
+"""Environment variable by which what a killed runner has left is found."""
+
+
+@functools.cache
+def own_mark() -> str:
+    """This process on this boot; always of the same length, for a child's stack begins below it."""
+    return mark(os.getpid(), started_ticks(os.getpid()) or 0)
+
+
+def mark(pid: int, ticks: int) -> str:
+    """How a runner is called that began at this time on this boot."""
+    return f"{(read(BOOT_ID) or '')[:8]:0>8}-{pid:010d}-{ticks:015d}"
+
+
+def is_alive(marked: str) -> bool:
+    """Whether the runner that a mark speaks of may still be there; of another boot, nobody knows."""
+    boot, pid, ticks = marked.split("-")
+    if boot != own_mark().split("-")[0]:
+        return True
+    return started_ticks(int(pid)) == int(ticks)
+
+
+def started_ticks(pid: int) -> int | None:
+    """When a process began; None if it has ended."""
+    words = (read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+    return int(words[19]) if words and words[0] != "Z" else None
+
+
+def pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when a process dies; None before Linux 5.3."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whoever loses its own, so that nobody can slip away by forking twice."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def bury_orphans() -> None:
+    """End what models have left behind; each one that ends may leave others."""
+    while orphans := [pid for pid in children() if pid not in Child.unburied]:
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def children() -> list[int]:
+    """Processes whose parent this is."""
+    listed = read("/proc/thread-self/children")
+    if listed is not None:
+        return [int(pid) for pid in listed.split()]
+    stats = ((path.parent.name, read(str(path)) or "") for path in Path("/proc").glob("[0-9]*/stat"))
+    return [int(pid) for pid, text in stats if text.rpartition(")")[2].split()[1:2] == [str(os.getpid())]]
+
+
+def sweep(folder: Path) -> None:
+    """End and remove what runners have left that were killed."""
+    own_namespace = Path("/proc/self/ns/pid").readlink()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError, ValueError):  # another user's, or gone meanwhile
+            if (environment.parent / "ns" / "pid").readlink() != own_namespace:
+                continue  # a container's, where numbers mean something else
+            found = re.search(rb"(?:^|\0)" + MARK.encode() + rb"=([0-9a-f-]+)", environment.read_bytes())
+            if found and not is_alive(found[1].decode()):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError, ValueError):
+            # A home may be shared: what another boot calls dead may live on another board.
+            if not is_alive(path.name) or time.time() - path.stat().st_mtime > OLD_S:
+                shutil.rmtree(path)
+
+
+OLD_S = 86400.0
 
 
 def fixed_addresses() -> None:
@@ -671,6 +1104,7 @@ class OtherWork:
     def busy(self, cpu: int, share: float) -> int:
         pid = os.fork()
         if pid:
+            Child.unburied.add(pid)
             return pid
         try:  # whatever happens, this copy must never go on as a supervisor
             die_with_parent()
@@ -687,6 +1121,7 @@ class OtherWork:
         for pid in self.pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+            Child.unburied.discard(pid)
         self.pids = []
 
 
@@ -785,7 +1220,7 @@ class Runner:
     """Answers requests; each method named `on_*` is one."""
 
     def __init__(self, folder: Path, orders: Orders) -> None:
-        self.objects, self.orders, self.deadline_s = folder / "objects", orders, 0.0
+        self.folder, self.objects, self.orders, self.deadline_s = folder, folder / "objects", orders, 0.0
         self.runtimes: dict[str, dict[str, Any]] = {}
         self.templates: dict[str, Child] = {}
         self.hot_at: float | None = None
@@ -885,7 +1320,7 @@ class Runner:
         return exercise(pattern)
 
     def on_profile(self, job: dict[str, Any], runs: int) -> Any:
-        with tempfile.TemporaryDirectory() as folder:
+        with self.scratch() as folder:
             return self.alone("node_times", job, profile=f"{folder}/trace", runs=runs)
 
     def on_count(
@@ -925,7 +1360,7 @@ class Runner:
         template = self.template(job["runtime"])
         try:
             template.fork(self.deadline_s)
-            with tempfile.TemporaryDirectory() as folder:
+            with self.scratch() as folder:
                 prefix = f"{folder}/trace" if profile else None
                 told = template.ask("count", job=self.located(job), cache_runs=cache_runs, profile=prefix)
             return {**told, "runtime_rss_bytes": self.runtimes[job["runtime"]].get("peak_rss_bytes")}
@@ -942,22 +1377,60 @@ class Runner:
 
     def on_infer(self, job: dict[str, Any]) -> dict[str, str]:
         """Outputs of every sample in the job's feeds, as a new object."""
-        with tempfile.TemporaryDirectory(dir=self.objects) as folder:
+        with self.scratch() as folder:
             target = Path(folder, "outputs.npz")
             self.alone("outputs", job, samples=str(self.path(job["feeds"])), target=str(target))
             sha256 = digest(target)
             target.replace(self.path(sha256))
         return {"sha256": sha256}
 
-    def on_clean(self, limit_bytes: int = OBJECTS_LIMIT_BYTES) -> dict[str, int]:
-        """Remove the objects used longest ago until the rest fits `limit_bytes`."""
-        kept_bytes, removed = 0, 0
+    def on_clean(self, limit_bytes: int = OBJECTS_LIMIT_BYTES, everything: bool = False) -> dict[str, int]:
+        """Remove the objects used longest ago until the rest fits `limit_bytes`; `everything`: the whole
+        cache, this script included."""
+        kept_bytes, removed, removed_bytes = 0, 0, 0
         for path in sorted(self.objects.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
-            kept_bytes += path.stat().st_size
-            if kept_bytes > limit_bytes:
-                removed += 1
+            size_bytes = path.stat().st_size
+            kept_bytes += size_bytes
+            if kept_bytes > limit_bytes or everything:
+                removed, removed_bytes = removed + 1, removed_bytes + size_bytes
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return {"removed": removed}
+        if everything:
+            for name in ("runner", "tmp", "objects"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):  # somebody else keeps something there
+                self.folder.rmdir()
+        return {"removed": removed, "bytes": removed_bytes}
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[str]:
+        """A folder that goes afterwards; if this process is killed, when the next one starts."""
+        own = self.folder / "tmp" / own_mark()
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=own) as folder:
+                yield folder
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def on_lease(self, wait_s: float = 0.0, **asker: Any) -> dict[str, Any]:
+        """Take the board, waiting for at most `wait_s`; see `Lease.take`."""
+        end = boottime_s() + wait_s
+        while "held" in (answer := self.orders.lease.take(**asker)) and boottime_s() < end:
+            if 0 in self.orders.wait(most_s=POLL_S):
+                self.orders.pull()
+        return answer
+
+    def on_who(self) -> dict[str, Any]:
+        """Who has the board, and who has reserved it."""
+        return self.orders.lease.who()
+
+    def on_lock(self, owner: str, why: str, for_s: float) -> dict[str, Any]:
+        """Reserve the board for its owner's own commands."""
+        return self.orders.lease.reserve(owner, why, for_s)
+
+    def on_unlock(self, owner: str, force: bool = False) -> dict[str, Any]:
+        """Give up a reservation; `force`: whoever has the board loses it."""
+        return self.orders.lease.release(owner, force)
 
     def bare(self, runtime: str, stays: bool = False) -> dict[str, Any]:
         """What a runtime takes without a model, or why it cannot be imported; found out once.
@@ -1210,6 +1683,10 @@ def read(path: str) -> str | None:
         return None
 
 
+EXCLUSIVE = frozenset({"measure", "profile"})
+"""Requests whose answers tell times: two at once would spoil both."""
+
+
 def answer_to(runner: Runner, request: dict[str, Any]) -> dict[str, Any]:
     """Serve one request; whatever fails is told, and no process is left."""
     known = {"version": VERSION, "id": request.pop("id", None)}
@@ -1217,7 +1694,15 @@ def answer_to(runner: Runner, request: dict[str, Any]) -> dict[str, Any]:
     try:
         if request.pop("version", None) != VERSION or not hasattr(runner, f"on_{name}"):
             raise Failed("request", f"this runner speaks version {VERSION} and does not know {name!r}")
-        return {**known, "ok": getattr(runner, f"on_{name}")(**request)}
+        lease, token = runner.orders.lease, request.pop("token", None)
+        if name in EXCLUSIVE:
+            lease.require(token)
+        answer = getattr(runner, f"on_{name}")(**request)
+        if name in EXCLUSIVE:
+            lease.require(token)  # else another's work has been beside it
+        return {**known, "ok": answer}
+    except Fenced as error:
+        return {**known, "error": {"kind": "lease", "message": str(error)}}
     except Failed as error:
         return {**known, "error": {"kind": error.kind, "message": str(error)}}
     except (KeyError, TypeError, ValueError) as error:
@@ -1233,13 +1718,17 @@ def serve(folder: Path) -> NoReturn:
     """Answer requests until stdin closes; then nothing of this is left running."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    orders = Orders()
+    adopt_orphans()
+    sweep(folder / "tmp")
+    orders = Orders(Lease(), lambda data: os.write(answers.fileno(), data))
     runner = Runner(folder, orders)
     try:
         while True:
             answers.write(json.dumps(answer_to(runner, orders.next())) + "\n")
             answers.flush()
     except (Gone, BrokenPipeError, KeyboardInterrupt):
+        for left in list(Child.alive) + list(runner.templates.values()):
+            left.end()
         os._exit(0)
 
 

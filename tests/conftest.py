@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.sshd import Sshd, make_key
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Set before HOME is a fresh folder, or matplotlib searches all fonts again for each test.
 os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+# This machine is one board: tests at once, and whoever else works here, would wait for each other.
+os.environ["EDGEOPT_LEASE_DIR"] = tempfile.mkdtemp(prefix="edgeopt-leases-")
 # A shell starts what it puts in the background deaf to Ctrl-C, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -48,6 +51,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".ssh").mkdir(parents=True, mode=0o700)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("EDGEOPT_HOME", str(folder / ".config" / "edgeopt"))
+    (tmp_path / "leases").mkdir()
+    monkeypatch.setenv("EDGEOPT_LEASE_DIR", str(tmp_path / "leases"))
     for name in ("SSH_AUTH_SOCK", "EDGEOPT_SSH_CONFIG", "EDGEOPT_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     return folder

@@ -37,7 +37,7 @@ class Sshd:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\nPidFile {folder / 'pid'}\n"
             f"AuthorizedKeysFile {authorized}\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
             f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n"
-            f"SetEnv HOME={self.home}\n"
+            f"SetEnv HOME={self.home} EDGEOPT_LEASE_DIR={self.folder}\n"
         )
         self.process: subprocess.Popen[bytes] | None = None
 

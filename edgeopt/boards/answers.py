@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeopt.boards import validity
 from edgeopt.boards.intervals import median_interval, paired_ratio
-from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.errors import CandidateCrashed, CandidateFailed, CandidateHung, CandidateStarved
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.quantity import Quantity
@@ -20,23 +20,26 @@ P95_SAMPLES = 130
 """So many bound a 95th percentile with 99 % confidence."""
 
 
+FAILURES: dict[str, tuple[type[CandidateFailed], str]] = {
+    "deadline": (CandidateHung, "took too long on the board and was killed"),
+    "oom": (CandidateStarved, "ran out of memory on the board"),
+    "crash": (CandidateCrashed, "crashed on the board"),
+    "load": (CandidateFailed, "cannot be loaded on the board"),
+    "run": (CandidateFailed, "cannot be run on the board"),
+}
+"""By the kind of error that the runner tells."""
+
+
 def failure(error: Mapping[str, str]) -> CandidateFailed:
     """Why a model could not be measured."""
-    reasons = {
-        "deadline": "took too long on the board and was killed",
-        "oom": "ran out of memory on the board",
-        "crash": "crashed on the board",
-        "load": "cannot be loaded on the board",
-        "run": "cannot be run on the board",
-    }
-    reason = reasons.get(error["kind"], error["kind"])
+    found, reason = FAILURES.get(error["kind"], (CandidateFailed, error["kind"]))
     if error["kind"] == "deadline":
-        return CandidateFailed(reason)
+        return found(reason)
     # Of a runtime's message, what it says: not its class, its code, or where the file is on the board.
     said = re.sub(r"^\w+: (\[ONNXRuntimeError\] : \d+ : \w+ : )?", "", error["message"])
     said = " ".join(re.sub(r"See instructions: \S+", "", said).split())  # LiteRT's, over several lines
     said = re.sub(r"(Load model )?from /\S+/objects/[0-9a-f]{64} failed: ?", "", said)
-    return CandidateFailed(f"{reason}: {said}")
+    return found(f"{reason}: {said}")
 
 
 def measurements(

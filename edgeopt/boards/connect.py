@@ -12,6 +12,7 @@ from edgeopt.boards.board import Board
 from edgeopt.boards.checks import SET_CLOCK, wrong_clock
 from edgeopt.boards.identity import require_identity
 from edgeopt.boards.inventory import Inventory
+from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import Link
 from edgeopt.boards.predicted import Workload
 from edgeopt.boards.resolve import resolve
@@ -34,10 +35,15 @@ where the profile does not say."""
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """An open board, and one line for the user that says which it is and why."""
+    """An open board, and one line for the user that says which it is and why.
+
+    Attributes:
+        power_cycle: Command of this machine that takes its power away and gives it back, if there is one.
+    """
 
     board: Board
     reason: str
+    power_cycle: str | None = None
 
 
 def connect(
@@ -47,6 +53,7 @@ def connect(
     workload: Workload,
     require: Provenance | None = None,
     observer: Observer | None = None,
+    wait_s: float = 0.0,
 ) -> Connected:
     """Open the board to work on. Never falls back from the one that was meant to another provenance.
 
@@ -55,10 +62,12 @@ def connect(
         board: `--board`, see `edgeopt.boards.resolve.resolve`; None to choose one.
         workload: What an artifact costs, for predictions and for the roofline.
         require: Anything weaker is refused.
-        observer: Is told which board and why, for a virtual one before it is started.
+        observer: Is told which board and why, for a virtual one before it is started; and who has it.
+        wait_s: How long to wait while somebody else has the board.
 
     Raises:
         ConfigError: No such board, or it is configured as another device.
+        BusyError: Somebody else has it.
         ConnectError: It is unreachable, its host key is not trusted, or it lacks the runtime.
         BoardError: It is not such a device, its provenance is weaker than `require`, or this machine lacks
             what emulates it.
@@ -72,15 +81,15 @@ def connect(
         opened = _virtual(profile, workload, watching) if emulated else _predicted(profile, workload)
         return Connected(opened, reason)
     address = chosen.named.address if chosen.named else Address.parse(chosen.name)
-    name = chosen.name if chosen.named else str(address)
+    name, claim = chosen.name if chosen.named else str(address), Claim(wait_s, watching)
     power = Link.of(chosen.named.meter if chosen.named else None, profile, inventory.address_of)
-    physical = open_board(name, profile, address, workload, watching, power)
+    physical = open_board(name, profile, address, workload, watching, power, claim)
     reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"
     watching.announce(reason)
     now_s = time.time()
     if said := wrong_clock(now_s + physical.clock_error_s, now_s):
         watching.announce(f"remark: the board's clock says {said}; {SET_CLOCK} there mends it")
-    return Connected(physical, reason)
+    return Connected(physical, reason, chosen.named.power_cycle if chosen.named else None)
 
 
 def open_board(
@@ -90,12 +99,14 @@ def open_board(
     workload: Workload,
     observer: Observer | None = None,
     power: Link | None = None,
+    claim: Claim | None = None,
 ) -> RunnerBoard:
     """Connect to a physical board and check that it is what the profile describes.
 
     `power` is how its energy is known.
 
     Raises:
+        BusyError: Somebody else has it.
         ConnectError: Unreachable, host key not trusted, or no runtime.
         BoardError: Another kind of device.
         ConfigError: There is no such transport.
@@ -109,6 +120,7 @@ def open_board(
         observer,
         Thresholds.of(profile),
         power,
+        claim,
     )
     try:
         require_identity(profile, opened.facts, name)

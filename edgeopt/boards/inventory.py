@@ -5,6 +5,7 @@ device = "rpi4"
 url = "ssh://pi@10.0.0.7"
 python = "/home/pi/venv/bin/python"     # optional
 identity = "~/.ssh/board"               # optional
+power_cycle = "uhubctl -l 1-1 -a cycle" # optional: a command of this machine, for when the board is silent
 
 [board.kitchen-pi.meter]                # optional, see edgeopt/boards/metering/settings.py
 kind = "pmic"
@@ -40,6 +41,7 @@ class NamedBoard:
 
     Attributes:
         device: Name of its device profile.
+        power_cycle: Command of this machine that takes the board's power away and gives it back.
         source: The file that it stands in.
         meter: `[board.NAME.meter]`.
     """
@@ -49,6 +51,7 @@ class NamedBoard:
     url: str
     python: str | None = None
     identity: str | None = None
+    power_cycle: str | None = None
     source: Path | None = None
     meter: Settings | None = None
 
@@ -203,11 +206,10 @@ def _read(file: Path) -> dict[str, NamedBoard]:
 
 
 def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
-    keys = {"device", "url", "python", "identity", "meter"}
+    keys = {"device", "url", "python", "identity", "power_cycle", "meter"}
     if not isinstance(fields, dict) or not {"device", "url"} <= set(fields) <= keys:
-        raise ConfigError(
-            f"{file}: board {name!r} needs device and url, and may have python, identity and a meter"
-        )
+        may = ", ".join(sorted(keys - {"device", "url"}))
+        raise ConfigError(f"{file}: board {name!r} needs device and url, and may have {may}")
     fields = dict(fields)
     table = fields.pop("meter", None)
     meter = None if table is None else of_table(table, f"{file}: board {name!r}")

@@ -20,16 +20,19 @@ from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
 from edgeopt.boards.complaints import explained
 from edgeopt.boards.dialogue import GRACE_S, Dialogue
-from edgeopt.boards.facts import facts, is_this_machine
+from edgeopt.boards.facts import BOOT_ID, facts, is_this_machine
 from edgeopt.boards.identity import IMAGE
+from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import METERING_S, Beside, Link, beside
 from edgeopt.boards.meters import EnergySource
+from edgeopt.boards.reboots import Reboots
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.validity import Speed, Thresholds, of_board
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import (
     BoardError,
+    BusyError,
     CandidateFailed,
     CommandError,
     ConfigError,
@@ -57,10 +60,13 @@ LONG_UPLOAD_BYTES = 32_000_000
 class RunnerBoard:
     """A board that answers through a transport.
 
-    It connects when it is made. A connection that is lost raises `ConnectError`; the next request connects
-    again, and refuses if another board, kernel or runtime answers then.
+    It connects when it is made, and has the board to itself until it is closed. A connection that is lost
+    raises `ConnectError`; the next request connects again, and refuses if another board, kernel or runtime
+    answers then. What ran while the board rebooted is tried once more alone; if it reboots again it is at
+    fault.
 
     Raises:
+        BusyError: Somebody else has it.
         ConnectError: The board is unreachable, or its Python does not have the runtime.
     """
 
@@ -68,6 +74,8 @@ class RunnerBoard:
     pairwise_error: float = 0.0
     counts: bool = False
     """Whether its runner is asked to count inferences instead of timing them."""
+    leases: bool = True
+    """Whether nobody else may measure on it meanwhile."""
     facts: BoardFacts
     is_this_machine: bool
     clock_error_s: float
@@ -82,10 +90,12 @@ class RunnerBoard:
         observer: Observer | None = None,
         thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
         power: Link | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak, given the shapes of its
         inputs; None if unknown. `observer` is told of uploads that take long, and of pauses. `thresholds`:
-        what makes a measurement invalid. `power`: how its energy is known; None: not at all."""
+        what makes a measurement invalid. `power`: how its energy is known; None: not at all.
+        `claim`: who asks for the board, and how long it waits for it."""
         self.name, self.device = name, device
         self._thresholds, self._power = thresholds, power
         self._speed: Speed | None = None
@@ -94,6 +104,8 @@ class RunnerBoard:
         self._observer = observer or Observer()
         self._transport: Transport | None = None
         self._dialogue: Dialogue | None = None
+        self._claim, self._reboots = claim or Claim(), Reboots()
+        self._token: int | None = None
         self._python, self._reason, self._bits = "python3", None, 64
         hello = self._connect()
         self.facts, self.is_this_machine = self._facts(hello), is_this_machine(hello)
@@ -118,6 +130,39 @@ class RunnerBoard:
             return [_uncontrolled(result) for result in merged] if refused[0] else merged
         for artifact in artifacts:
             self._require(artifact.runtime)
+        with self._reachable():
+            pass  # only now it is known whether it has rebooted
+        alone = {
+            index: self._alone(artifact, feeds, protocol)
+            for index, artifact in enumerate(artifacts)
+            if self._reboots.suspects(_run_key(artifact))
+        }
+        failed = {index: one for index, one in alone.items() if isinstance(one, CandidateFailed)}
+        if len(artifacts) == len(alone) == 1:
+            return [alone[0]]
+        well = [index for index in range(len(artifacts)) if index not in failed]
+        together = self._valid([artifacts[index] for index in well], feeds, protocol) if well else []
+        results = dict(zip(well, together, strict=True))
+        if 0 in failed:  # nothing else was the control
+            results = {index: _uncontrolled(result) for index, result in results.items()}
+        return [failed.get(index) or results[index] for index in range(len(artifacts))]
+
+    def _alone(
+        self, artifact: Artifact, feeds: Feeds, protocol: MeasuringProtocol
+    ) -> Measurement | CandidateFailed:
+        """Measure what ran when the board rebooted, with nothing else beside it."""
+        try:
+            self._reboots.require(_run_key(artifact))
+        except CandidateFailed as failed:
+            return failed
+        (result,) = self._valid([artifact], feeds, protocol)
+        self._reboots.acquit(_run_key(artifact), self.name)
+        return result
+
+    def _valid(
+        self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
+    ) -> list[Measurement | CandidateFailed]:
+        """Measure until the rules hold, with pauses."""
         limits, why = self._thresholds.under(protocol.setting.name), ""
         for attempt in range(1, limits.tries + 1):
             answer, energy = self._measured(artifacts, feeds, protocol)
@@ -150,7 +195,9 @@ class RunnerBoard:
     ) -> tuple[dict[str, Any], Beside]:
         """The runner's answer to one `measure`, and what a meter saw beside it; what the board lacks is
         uploaded when it says so."""
+        running = [_run_key(artifact) for artifact in artifacts[1:] or artifacts]
         with (
+            self._reboots.running(running),
             self._reachable() as dialogue,
             tempfile.TemporaryDirectory() as folder,
             beside(self._power, protocol) as energy,
@@ -171,6 +218,8 @@ class RunnerBoard:
                     + soak_s
                     + GRACE_S
                     + METERING_S,
+                    is_heard=True,
+                    token=self._token,
                     jobs=[job(artifact, sha256, names) for artifact in artifacts],
                     protocol={
                         "processes": protocol.processes,
@@ -227,11 +276,14 @@ class RunnerBoard:
             raise CandidateFailed(
                 "LiteRT does not tell the times of single operators", hint="profile the ONNX model instead"
             )
-        with self._reachable() as dialogue, tempfile.TemporaryDirectory() as folder:
+        with self._suspected(artifact) as dialogue, tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)
-            times = dialogue.ask("profile", REQUEST_DEADLINE_S, job=job(artifact, sha256, names), runs=runs)
+            times = dialogue.ask(
+                "profile", REQUEST_DEADLINE_S, is_heard=True,
+                job=job(artifact, sha256, names), runs=runs, token=self._token,
+            )  # fmt: skip
         return {str(node): float(time_ms) for node, time_ms in times.items()}
 
     def infer(self, artifact: Artifact, samples: Iterable[Feeds]) -> Iterator[list[NDArray[np.generic]]]:
@@ -246,7 +298,7 @@ class RunnerBoard:
             with tempfile.TemporaryDirectory() as folder:
                 asked, answered = Path(folder, "samples.npz"), Path(folder, "outputs.npz")
                 names = feeds_files.write(asked, group)
-                with self._reachable() as dialogue:
+                with self._suspected(artifact) as dialogue:
                     sha256 = self._store([(artifact.path, artifact.sha256)], asked)
                     result = dialogue.ask("infer", REQUEST_DEADLINE_S, job=job(artifact, sha256, names))
                     if self._transport:
@@ -257,6 +309,14 @@ class RunnerBoard:
         """Remove the files used longest ago until the rest fits; returns how many went."""
         with self._reachable() as dialogue:
             return int(dialogue.ask("clean", REQUEST_DEADLINE_S, limit_bytes=limit_bytes)["removed"])
+
+    @contextlib.contextmanager
+    def _suspected(self, artifact: Artifact) -> Iterator[Dialogue]:
+        """A conversation in which one artifact runs, unless it reboots the board."""
+        key = _run_key(artifact)
+        with self._reboots.running([key]), self._reachable() as dialogue:
+            self._reboots.require(key)
+            yield dialogue
 
     def close(self) -> None:
         self._closed.set()
@@ -291,6 +351,7 @@ class RunnerBoard:
                 raise self._lacks(onnxruntime.NAME)
             if self._dialogue:
                 self._dialogue.ask("clean", REQUEST_DEADLINE_S)
+            self._reboots.connected((hello["files"].get(BOOT_ID) or "").strip() or None)
         except BaseException:
             self._disconnect()
             raise
@@ -300,11 +361,15 @@ class RunnerBoard:
         """Start the runner and ask who the board is.
 
         Raises:
+            BusyError: Somebody else has the board.
             ConnectError, CommandError: It does not start: what is in its way, and what to do about it.
         """
         try:
             self._dialogue = Dialogue(transport.start_runner(), self.name)
+            self._token = self._claim.take(self._dialogue, self.name) if self.leases else None
             return dict(self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts))
+        except BusyError:
+            raise
         except (ConnectError, CommandError) as error:
             raise explained(error, self.name) from error
 
@@ -385,6 +450,11 @@ class RunnerBoard:
 
 def _uncontrolled(result: Measurement | CandidateFailed) -> Measurement | CandidateFailed:
     return replace(result, control_ratio=None) if isinstance(result, Measurement) else result
+
+
+def _run_key(artifact: Artifact) -> str:
+    """What is run: the same file may be run with other options."""
+    return f"{artifact.sha256} {sorted(artifact.session_options.items())}"
 
 
 _RUNTIMES = {onnxruntime.NAME: onnxruntime, litert.NAME: litert}

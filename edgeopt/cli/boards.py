@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeopt.cli import calibrate as calibration
-from edgeopt.cli import examining, flags, names, probing
+from edgeopt.cli import examining, flags, lease, names, probing
 from edgeopt.cli import meter as metering
 from edgeopt.cli.answer import Answer
 
@@ -178,6 +178,10 @@ def up(
 
 app.command(epilog=calibration.EPILOG)(calibration.calibrate)
 app.command(epilog=metering.EPILOG)(metering.meter)
+
+
+for command in (lease.who, lease.lock, lease.unlock, lease.clean):
+    app.command(epilog=lease.EPILOGS[command.__name__])(command)
 
 
 @app.command(epilog=flags.examples("edgeopt boards down rpi4", "edgeopt boards down --all"))

@@ -67,6 +67,18 @@ class LoginError(ConnectError):
     """The board lets none of the user's keys in. Trying again changes nothing."""
 
 
+class BusyError(ConnectError):
+    """Somebody else has the board, and has not given it back in the time that one would wait."""
+
+    kind = "busy"
+
+
+class LeaseLost(BoardError):
+    """The board was taken away while it was being used: what it said since is worth nothing."""
+
+    kind = "lease"
+
+
 class CommandError(BoardError):
     """A command or request on the board failed for a reason that is not the candidate's."""
 
@@ -83,6 +95,30 @@ class CandidateFailed(EdgeoptError):
     """This candidate cannot be built or run (crash, out of memory, deadline); the study goes on."""
 
     kind = "candidate"
+
+
+class CandidateCrashed(CandidateFailed):
+    """Its process died on the board."""
+
+    kind = "crash"
+
+
+class CandidateHung(CandidateFailed):
+    """It passed its deadline and was killed."""
+
+    kind = "hang"
+
+
+class CandidateStarved(CandidateFailed):
+    """It took more memory than the board has."""
+
+    kind = "memory"
+
+
+class CandidateRebooted(CandidateFailed):
+    """The board rebooted while it ran, twice, the second time with nothing else beside it."""
+
+    kind = "reboot"
 
 
 class StudyError(EdgeoptError):

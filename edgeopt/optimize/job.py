@@ -58,6 +58,7 @@ class Job:
         screening_slack: See `SCREENING_SLACK`.
         device_seconds: Time that the board spent on this run.
         confirm_score: The original's score on the confirm part; None before the final stage.
+        power_cycle: Command of this machine that takes the board's power away and gives it back.
         stopping: Set when nobody waits for the board's answer any more.
     """
 
@@ -74,6 +75,7 @@ class Job:
     screening_slack: float = SCREENING_SLACK
     device_seconds: float = 0.0
     confirm_score: float | None = None
+    power_cycle: str | None = None
     stopping: Event = field(default_factory=Event)
 
     @property
@@ -104,8 +106,9 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
     profile = profiles.load(options.board.device)
     inputs = open_inputs(options)
     connected = connect.connect(
-        profile, options.board.board, Inventory.load(), workload, options.board.require, observer
-    )
+        profile, options.board.board, Inventory.load(), workload, options.board.require, observer,
+        options.board.wait_s,
+    )  # fmt: skip
     with connected.board as board:
         _check_energy(options, board)
         if options.objective.limits.max_power_w is not None and board.energy_source == "model":
@@ -170,6 +173,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 store,
                 evaluator,
                 _protocols(options, profile, board),
+                power_cycle=connected.power_cycle,
             )
 
 

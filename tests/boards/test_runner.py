@@ -347,7 +347,7 @@ def supervisor() -> Iterator[ModuleType]:
 
 
 def test_copies_of_a_process_come_and_go(supervisor: ModuleType) -> None:
-    original = supervisor.Child(supervisor.Orders(), 60.0, repeatable=True)
+    original = supervisor.Child(supervisor.Orders(supervisor.Lease()), 60.0, repeatable=True)
     original.ask("bare", runtime="onnxruntime")
     for _ in range(2):
         original.fork(60.0)
@@ -364,7 +364,7 @@ def test_copies_of_a_process_come_and_go(supervisor: ModuleType) -> None:
 
 
 def test_a_copy_that_dies_is_the_models_failure(supervisor: ModuleType) -> None:
-    original = supervisor.Child(supervisor.Orders(), 60.0, repeatable=True)
+    original = supervisor.Child(supervisor.Orders(supervisor.Lease()), 60.0, repeatable=True)
     original.ask("bare", runtime="onnxruntime")
     original.fork(60.0)
     original.ask("bare", runtime="onnxruntime")

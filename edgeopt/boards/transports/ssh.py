@@ -93,27 +93,37 @@ class SshTransport:
         raise CommandError(f"{source.name} arrived damaged on {self._name} twice", hint="check its storage")
 
     def _send(self, source: Path, folder: str, name: str) -> str:
-        """Append what the board lacks of a file: it says how much it has, takes the rest and says `whole` or
-        `damaged`. One command: every round trip and every process costs a slow board more than it seems."""
+        """Append what the board lacks of a file: it says how much it has, takes the rest and says `whole`,
+        `damaged`, or `partial` where the connection broke, and then keeps what it has. One command: every
+        round trip and every process costs a slow board more than it seems.
+
+        Objects have one user at a time (`boards.lease`). The runner is there before anybody is a user, so two
+        who bring it at once must not append to the same file.
+        """
+        is_shared = folder == "runner"
+        part = f"{name}.$$.part" if is_shared else f"{name}.part"
+        size_bytes = source.stat().st_size if source.is_file() else 0  # what is there need not be here
         enter = f'umask 077; [ -d "$F/{folder}" ] || mkdir -p "$F/{folder}"; cd "$F/{folder}" || exit'
         channel = self._execute(
             f'{enter}; is() {{ s=$(sha256sum < "$1") && [ "${{s%% *}}" = {name} ]; }}; '
             f"if [ -f {name} ] && is {name}; then echo whole; exit; fi; "
-            f"if [ -f {name}.part ]; then wc -c < {name}.part; else echo 0; fi; cat >> {name}.part || exit; "
-            f"if is {name}.part; then mv -f {name}.part {name} && echo whole; "
-            f"else rm -f {name}.part; echo damaged; fi"
+            + (f"trap 'rm -f {part}' EXIT; " if is_shared else "")
+            + f"if [ -f {part} ]; then wc -c < {part}; else echo 0; fi; cat >> {part} || exit; "
+            f"if is {part}; then mv -f {part} {name} && echo whole; "
+            f'elif [ "$(wc -c < {part})" -lt {size_bytes} ]; then echo partial; '
+            f"else rm -f {part}; echo damaged; fi"
         )
         said = self._line(channel)
         if started := said.isdigit():
             # An error here only says that the other side has closed its end: its exit status says why.
-            with contextlib.suppress(OSError), source.open("rb") as stream:
+            with contextlib.suppress(OSError, EOFError), source.open("rb") as stream:
                 stream.seek(int(said))
                 while data := stream.read(CHUNK_BYTES):
                     channel.sendall(data)
                 channel.shutdown_write()
         result = self._finished(channel, time.monotonic() + STALL_LIMIT_S)
         if result.status:
-            if started:
+            if started and not is_shared:
                 self.run(f"{enter}; rm -f {name}.part")  # a full disk needs the room
             raise CommandError(f"{self._name} cannot store {source.name}: {_last_line(result.stderr)}")
         return result.stdout.strip() if started else said
@@ -186,16 +196,20 @@ class SshChannel:
         self._channel.settimeout(STALL_LIMIT_S)
         try:
             self._channel.sendall(data)
-        except OSError as error:
+        except (OSError, EOFError, paramiko.SSHException) as error:
             raise ConnectError(f"lost the connection to {self._name}") from error
 
     def receive(self, timeout_s: float) -> bytes:
         self._drain()
-        self._channel.settimeout(timeout_s)
-        try:
-            return bytes(self._channel.recv(CHUNK_BYTES))
-        except TimeoutError as error:
-            raise ConnectError(f"{self._name} has been silent for {timeout_s:g} s") from error
+        end = time.monotonic() + timeout_s
+        while True:
+            # Set anew each time: a heartbeat, sent by another thread, has a timeout of its own.
+            self._channel.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                return bytes(self._channel.recv(CHUNK_BYTES))
+            except TimeoutError as error:
+                if time.monotonic() >= end:
+                    raise ConnectError(f"{self._name} has been silent for {timeout_s:g} s") from error
 
     def last_words(self) -> str:
         self._channel.settimeout(ANSWER_TIMEOUT_S)
@@ -205,7 +219,8 @@ class SshChannel:
         return _last_line(self._errors.decode(errors="replace"))
 
     def close(self) -> None:
-        self._channel.close()
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
 
     def _drain(self) -> None:
         while self._channel.recv_stderr_ready():

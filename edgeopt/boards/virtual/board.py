@@ -100,6 +100,7 @@ class VirtualBoard(RunnerBoard):
 
     provenance: Provenance = "emulated"
     counts = True
+    leases = False  # what else runs there changes no count, and `Machine.lock` keeps counts apart
 
     def __init__(
         self,
@@ -298,7 +299,11 @@ class VirtualBoard(RunnerBoard):
         if not self._machine.alive:
             self._disconnect()  # the next connection is to another, or says that there is none
         single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
-        with self._reachable() as dialogue, TemporaryDirectory() as folder, self._machine.lock(self._waiting):
+        with (
+            self._suspected(artifact) as dialogue,
+            TemporaryDirectory() as folder,
+            self._machine.lock(self._waiting),
+        ):
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)

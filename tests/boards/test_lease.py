@@ -1,0 +1,344 @@
+"""One user of a board at a time: real runners that take it, lose it, die and hang."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeopt.boards import lease
+from edgeopt.boards.address import Address
+from edgeopt.boards.dialogue import Dialogue
+from edgeopt.boards.lease import Claim
+from edgeopt.boards.runner import RunnerBoard
+from edgeopt.boards.transports import local, ssh
+from edgeopt.core.errors import BusyError, CommandError, ConnectError, LeaseLost
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.progress import Observer
+from tests.boards.tiny import FEEDS, artifact, chain
+from tests.boards.virtual.processes import wait_until
+from tests.sshd import Sshd, descendants
+
+SCREEN = Protocol(
+    "screen", processes=1, min_runs=8, window_s=0.1, slice_s=0.05, stop_ratio=None, deadline_s=60
+)
+LONG = replace(SCREEN, window_s=1e6, deadline_s=120)
+ANN = Claim(owner="ann@desk", command="edgeopt optimize a.onnx")
+BOB = Claim(owner="bob@lab", command="edgeopt measure b.onnx")
+
+
+class Heard(Observer):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def announce(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def new(claim: Claim, **changes: object) -> Claim:
+    """The same user's next command."""
+    return replace(claim, nonce=os.urandom(4).hex(), **changes)
+
+
+@pytest.fixture
+def talk(home: Path) -> Iterator[Callable[[], Dialogue]]:
+    """Conversations with runners of this machine."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Dialogue:
+            transport = stack.enter_context(
+                contextlib.closing(local.LocalTransport(sys.executable, home / "board"))
+            )
+            dialogue = Dialogue(transport.start_runner(), "kitchen")
+            stack.callback(dialogue.close)
+            return dialogue
+
+        yield start
+
+
+def open_local(claim: Claim) -> RunnerBoard:
+    return RunnerBoard("kitchen", "local", lambda: local.connect(Address.parse("local")), claim=claim)
+
+
+def runners() -> list[int]:
+    """Supervisors that this test has started."""
+    found = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"edgeopt_runner.py" in line and b"--child" not in line:
+                found.append(pid)
+    return found
+
+
+def record() -> dict[str, object]:
+    return dict(json.loads(Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease").read_text()))
+
+
+def test_the_second_is_told_who_has_the_board_and_gets_it_afterwards(talk: Callable[[], Dialogue]) -> None:
+    first, second = talk(), talk()
+    token = ANN.take(first, "kitchen")
+    with pytest.raises(BusyError) as refusal:
+        BOB.take(second, "kitchen")
+    assert refusal.value.message.startswith("kitchen is in use by ann@desk for 0 s, since ")
+    assert refusal.value.message.endswith(f": edgeopt optimize a.onnx, pid {os.getpid()}")
+    assert refusal.value.exit_code == 4
+    first.close()
+    assert new(BOB, wait_s=30).take(second, "kitchen") > token
+
+
+def test_two_that_race_get_it_one_after_the_other(talk: Callable[[], Dialogue]) -> None:
+    dialogues = [talk() for _ in range(4)]
+    tokens: list[int] = []
+    together = threading.Barrier(len(dialogues))
+
+    def race(dialogue: Dialogue) -> None:
+        together.wait()
+        tokens.append(new(ANN, wait_s=60).take(dialogue, "kitchen"))
+        dialogue.close()
+
+    threads = [threading.Thread(target=race, args=(dialogue,)) for dialogue in dialogues]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tokens) == len(dialogues)
+    assert tokens == sorted(set(tokens))
+
+
+def test_whoever_waits_is_told_once_and_gets_the_board_of_a_holder_that_was_killed(
+    talk: Callable[[], Dialogue],
+) -> None:
+    first = talk()
+    ANN.take(first, "kitchen")
+    (holder,) = runners()
+    second, heard = talk(), Heard()
+    threading.Timer(1.5, os.kill, (holder, signal.SIGKILL)).start()
+    new(BOB, wait_s=60, observer=heard).take(second, "kitchen")
+    (line,) = heard.lines
+    assert "kitchen is in use by ann@desk" in line
+    assert re.search(r"; waiting for at most (60|5\d) s$", line)
+
+
+def test_whose_board_is_taken_away_in_mid_measurement_gets_an_error_and_no_number(
+    talk: Callable[[], Dialogue], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.2)
+    with open_local(ANN) as board:
+        model = artifact(tmp_path, chain(2))
+        other = talk()
+
+        def take_away() -> None:
+            wait_until(lambda: any(b"--child" in line for line in command_lines()))
+            other.ask("unlock", 60, owner="bob@lab", force=True)
+
+        thread = threading.Thread(target=take_away)
+        thread.start()
+        with pytest.raises(LeaseLost, match="bob@lab has taken it away") as lost:
+            board.measure([model], FEEDS, LONG)
+        thread.join()
+        assert lost.value.exit_code == 4
+        assert not isinstance(lost.value, ConnectError)  # it is not tried again
+        BOB.take(other, "kitchen")
+
+
+def command_lines() -> list[bytes]:
+    lines = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            lines.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return lines
+
+
+def test_whose_board_is_taken_away_between_two_measurements_is_told_at_the_next(
+    talk: Callable[[], Dialogue], tmp_path: Path
+) -> None:
+    with open_local(ANN) as board:
+        model, other = artifact(tmp_path, chain(2)), talk()
+        assert isinstance(board.measure([model], FEEDS, SCREEN)[0], Measurement)
+        assert "held" in other.ask("unlock", 60, owner="bob@lab")
+        other.ask("unlock", 60, owner="bob@lab", force=True)
+        with pytest.raises(LeaseLost):
+            board.measure([model], FEEDS, SCREEN)
+        assert isinstance(board.measure([model], FEEDS, SCREEN)[0], Measurement)  # it has taken it again
+
+
+def test_a_runner_that_hears_nothing_more_ends_and_frees_the_board(
+    talk: Callable[[], Dialogue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "TTL_S", 1.0)
+    monkeypatch.setattr(lease, "BEAT_S", 1e6)
+    first = talk()
+    ANN.take(first, "kitchen")
+    (holder,) = runners()
+    wait_until(lambda: not Path(f"/proc/{holder}/cwd").exists(), 20)
+    BOB.take(talk(), "kitchen")
+
+
+def test_heartbeats_keep_a_board_for_longer_than_its_time(
+    talk: Callable[[], Dialogue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "TTL_S", 1.5)
+    monkeypatch.setattr(lease, "BEAT_S", 0.2)
+    first = talk()
+    ANN.take(first, "kitchen")
+    time.sleep(4)
+    with pytest.raises(BusyError):
+        BOB.take(talk(), "kitchen")
+
+
+def test_a_holder_that_hangs_loses_the_board_and_is_fenced_when_it_wakes(
+    talk: Callable[[], Dialogue], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "TTL_S", 1.0)
+    monkeypatch.setattr(lease, "BEAT_S", 0.1)
+    with open_local(ANN) as board:
+        (holder,) = runners()
+        os.kill(holder, signal.SIGSTOP)
+        monkeypatch.setattr(lease, "TTL_S", 60.0)
+        new(BOB, wait_s=30).take(talk(), "kitchen")
+        os.kill(holder, signal.SIGCONT)
+        with pytest.raises((LeaseLost, ConnectError)) as lost:
+            board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)
+        assert "bob@lab" in lost.value.message
+
+
+def test_a_command_whose_connection_broke_takes_back_what_it_had(talk: Callable[[], Dialogue]) -> None:
+    first = talk()
+    token = ANN.take(first, "kitchen")
+    (cut_off,) = runners()  # of which the board does not know yet
+    assert ANN.take(talk(), "kitchen") > token
+    wait_until(lambda: cut_off not in runners())
+    with pytest.raises(ConnectError):
+        first.ask("stat", 10, objects=[])
+
+
+def test_a_token_of_the_past_measures_nothing(talk: Callable[[], Dialogue]) -> None:
+    dialogue = talk()
+    token = ANN.take(dialogue, "kitchen")
+    for wrong in (token - 1, token + 1, 0):
+        with pytest.raises(LeaseLost, match="is not that of this connection"):
+            dialogue.ask("measure", 10, jobs=[], protocol={"processes": 0}, token=wrong)
+    assert dialogue.ask("measure", 10, jobs=[], protocol={"processes": 0}, token=token)["models"] == []
+
+
+def test_who_has_not_asked_for_a_board_cannot_measure_beside_who_has(talk: Callable[[], Dialogue]) -> None:
+    first, second = talk(), talk()
+    ANN.take(first, "kitchen")
+    with pytest.raises(LeaseLost, match="ann@desk has it now"):
+        second.ask("measure", 10, jobs=[], protocol={"processes": 0})
+
+
+def test_a_reservation_lets_its_owner_through_and_ends(talk: Callable[[], Dialogue]) -> None:
+    desk, other = talk(), talk()
+    assert "reserved" in desk.ask("lock", 10, owner="ann@desk", why="new heat sink", for_s=3)
+    with pytest.raises(BusyError, match=r"ann@desk .*reserved for . s more \(new heat sink\)"):
+        BOB.take(other, "kitchen")
+    assert "held" in other.ask("lock", 10, owner="bob@lab", why="", for_s=3)
+    assert "held" in other.ask("unlock", 10, owner="bob@lab")
+    ANN.take(desk, "kitchen")
+    desk.close()
+    new(BOB, wait_s=30).take(other, "kitchen")
+
+
+def test_nobody_reserves_what_another_uses(talk: Callable[[], Dialogue]) -> None:
+    first, second = talk(), talk()
+    ANN.take(first, "kitchen")
+    assert second.ask("lock", 10, owner="bob@lab", why="", for_s=60)["held"]["owner"] == "ann@desk"
+    assert second.ask("who", 10)["holder"]["owner"] == "ann@desk"
+    assert second.ask("who", 10)["reserved"] is None
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"[1]", b'{"boot": "another"}', b"\0" * 4096])
+def test_a_damaged_record_is_made_anew_and_tokens_still_grow(
+    content: bytes, talk: Callable[[], Dialogue]
+) -> None:
+    first = talk()
+    token = ANN.take(first, "kitchen")
+    first.close()
+    time.sleep(0.01)
+    Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease").write_bytes(content)
+    assert BOB.take(talk(), "kitchen") > token
+
+
+def test_what_another_boot_has_left_holds_nobody_up(talk: Callable[[], Dialogue]) -> None:
+    first = talk()
+    first.ask("lock", 10, owner="ann@desk", why="", for_s=1e6)
+    path = Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease")
+    path.write_text(json.dumps(record() | {"boot": "of yesterday"}))
+    BOB.take(first, "kitchen")
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "folder", "large"])
+def test_what_somebody_has_put_in_its_place_is_refused(
+    kind: str, talk: Callable[[], Dialogue], tmp_path: Path
+) -> None:
+    path, target = Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease"), tmp_path / "precious"
+    target.write_text("mine")
+    if kind == "symbolic":
+        path.symlink_to(target)
+    elif kind == "hard":
+        path.hardlink_to(target)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"x" * 100_000)
+    with pytest.raises(CommandError, match=r"edgeopt\.lease"):
+        ANN.take(talk(), "kitchen")
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_two_users_of_one_board_keep_each_other_out(talk: Callable[[], Dialogue], tmp_path: Path) -> None:
+    shared, script = Path(os.environ["EDGEOPT_LEASE_DIR"]), tmp_path / "runner.py"
+    for folder in (shared, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder not in (Path("/"), Path("/tmp")):
+            folder.chmod(0o755)
+    shared.chmod(0o1777)
+    tmp_path.chmod(0o755)
+    from edgeopt.resources import resource
+
+    script.write_bytes(Path(resource("firmware_scripts/edgeopt_runner.py")).read_bytes())
+    request = {"version": 1, "id": 1, "op": "lease", "owner": "guest@lab", "command": "x", "pid": 1,
+               "nonce": "n", "ttl_s": 60}  # fmt: skip
+
+    def as_nobody() -> dict[str, object]:
+        home = tmp_path / "nobody"
+        home.mkdir(exist_ok=True)
+        os.chown(home, 65534, 65534)
+        ran = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", script, home],
+            input=json.dumps(request) + "\n", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ran.stdout, ran.stderr
+        return dict(json.loads(ran.stdout)["ok"])
+
+    assert "token" in as_nobody()
+    first = talk()
+    ANN.take(first, "kitchen")  # the file is the other user's
+    assert as_nobody()["held"]["owner"] == "ann@desk"  # type: ignore[index]
+    first.close()
+    wait_until(lambda: not runners())
+    assert "token" in as_nobody()
+
+
+def test_over_ssh_the_board_is_freed_when_the_connection_ends(sshd: Sshd) -> None:
+    def connect() -> RunnerBoard:
+        return RunnerBoard(
+            "kitchen", "local", lambda: ssh.connect(Address.parse(sshd.url)), claim=new(BOB, wait_s=30)
+        )
+
+    with connect(), pytest.raises(BusyError, match="bob@lab"):
+        RunnerBoard("kitchen", "local", lambda: ssh.connect(Address.parse(sshd.url)), claim=ANN)
+    connect().close()
