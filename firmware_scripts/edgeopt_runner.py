@@ -512,6 +512,8 @@ def metered(meter: dict[str, Any] | None, edges: list[list[float]] | None) -> It
         if sampler:
             told["meter"] = sampler.stop()
         told["now_s"] = time.perf_counter()
+
+
 # ---------------------------------------------------------------- lease
 
 
