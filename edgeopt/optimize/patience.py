@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from edgeopt.boards import power
-from edgeopt.core.errors import BoardError, BusyError, ConnectError
+from edgeopt.core.errors import BoardError, BusyError, ConnectError, HostKeyError, LoginError
 from edgeopt.optimize.job import Job
 
 Result = TypeVar("Result")
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
+FINAL = (BusyError, HostKeyError, LoginError)
+"""Where to try again changes nothing; for a busy board one has waited already."""
 
 
 def patiently(job: Job, ask: Callable[[], Result]) -> Result:
@@ -41,8 +43,7 @@ def patiently(job: Job, ask: Callable[[], Result]) -> Result:
             job.device_seconds += time.monotonic() - started
 
     attempts = Retrying(
-        # Whom a busy board did not let in has waited for it already.
-        retry=retry_if_exception(lambda e: isinstance(e, ConnectError) and not isinstance(e, BusyError)),
+        retry=retry_if_exception(lambda e: isinstance(e, ConnectError) and not isinstance(e, FINAL)),
         wait=wait_exponential(FIRST_WAIT_S, max=LONGEST_WAIT_S),
         stop=lambda _: outage.is_over(),
         sleep=sleep_using_event(job.stopping),
