@@ -1399,6 +1399,8 @@ class Runner:
         if everything:
             for name in ("runner", "tmp", "objects"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.folder / "counting.lock").unlink()
             with contextlib.suppress(OSError):  # somebody else keeps something there
                 self.folder.rmdir()
         return {"removed": removed, "bytes": removed_bytes}
