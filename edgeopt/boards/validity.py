@@ -31,7 +31,10 @@ KERNEL_OVERSTATES = 0.9
 """A kernel may say somewhat more than a core runs at: the RK3588's OPP table names clocks that the chip's own
 voltage regulation does not always reach. One that runs at less than this share is held back."""
 
-THIRDS_SAMPLES = 9
+PART_SAMPLES, PARTS = 11, (3, 10)
+"""A window is looked at in three to ten parts, of eleven latencies or more where it has so many: the finer
+they are, the less of a window can be slow without being seen."""
+LEAST_SAMPLES = 9
 """Fewer latencies than these do not tell a drift."""
 
 TELLING_S = 0.5
@@ -43,7 +46,7 @@ class Thresholds:
     """What makes a window invalid on a device; None: no limit.
 
     Attributes:
-        max_drift: How much the medians of a process's thirds may differ, relative to the lowest.
+        max_drift: How much the medians of a window's parts may differ, relative to the lowest.
         max_process_cv: Coefficient of variation of the processes' medians.
         max_other_cpu: Share of all cores that other processes may use in any round.
         min_clock_ratio: Least clock, of what it should be.
@@ -144,12 +147,13 @@ def of_windows(processes: Sequence[Sequence[float]], thresholds: Thresholds) -> 
 
 
 def drift_of(latencies_ms: Sequence[float]) -> float | None:
-    """How much the medians of the thirds of a window differ, relative to the lowest; None if too few."""
-    if len(latencies_ms) < THIRDS_SAMPLES:
+    """How much the medians of the parts of a window differ, relative to the lowest; None if too few."""
+    n = len(latencies_ms)
+    if n < LEAST_SAMPLES:
         return None
-    third = len(latencies_ms) // 3
-    parts = (latencies_ms[:third], latencies_ms[third:-third], latencies_ms[-third:])
-    medians = [statistics.median(part) for part in parts]
+    parts = min(PARTS[1], max(PARTS[0], n // PART_SAMPLES))
+    edges = [n * at // parts for at in range(parts + 1)]
+    medians = [statistics.median(latencies_ms[start:end]) for start, end in pairwise(edges)]
     return max(medians) / min(medians) - 1 if min(medians) > 0 else None
 
 
