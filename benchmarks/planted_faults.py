@@ -12,9 +12,9 @@ A lagging meter belongs to the meters' alignment, which has windows of its own: 
 
     python -m benchmarks.planted_faults [--record 8] [--real 3] [--seed 0]
 
-`--record`: final windows to take on this machine. `--real`: trials in which a process is slowed down for real,
-by stopping it for four of five milliseconds, in the second half of its windows or one process wholly, and in
-which real busy processes run beside it. Run on an otherwise idle machine.
+`--record`: final windows to take on this machine. `--real`: trials in which a process is slowed down for
+real, by stopping it for four of five milliseconds, in the second half of its windows or one process wholly,
+and in which real busy processes run beside it. Run on an otherwise idle machine.
 """
 
 from __future__ import annotations

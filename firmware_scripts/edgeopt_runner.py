@@ -22,6 +22,7 @@ import functools
 import gc
 import hashlib
 import json
+import math
 import mmap
 import os
 import platform
@@ -217,13 +218,16 @@ SESSIONS: dict[str, Callable[..., Any]] = {"onnxruntime": onnxruntime_session, "
 
 
 def warm_up(state: dict[str, Any], most_s: float) -> None:
-    """Run until the medians of two batches in a row agree within 2 %, or for `most_s`."""
-    end, before = time.perf_counter() + most_s, 0.0
+    """Run until a batch is not 2 % faster than the best before it, or for `most_s`.
+
+    Whether two batches agree is not asked: on a machine with other work they hardly ever do.
+    """
+    end, best = time.perf_counter() + most_s, math.inf
     while time.perf_counter() < end:
         now = statistics.median(take(state, 0.05)["latencies_ms"])
-        if abs(now - before) <= 0.02 * now:
+        if now > 0.98 * best:
             return
-        before = now
+        best = now
 
 
 def take(state: dict[str, Any], seconds: float, rate_hz: float | None = None) -> dict[str, Any]:
