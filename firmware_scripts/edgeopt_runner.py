@@ -1221,6 +1221,42 @@ class Race:
             for index in self.children:
                 self.results[index]["stopped_early"] = index != 0 and medians[index] > ratio * medians[0]
 
+    def between_rounds(self) -> bool:
+        """After a round: drop who is dominated by the control; whether all others are known well enough."""
+        least = self.protocol.get("dominated_ratio")
+        medians = {
+            index: [statistics.median(process["latencies_ms"]) for process in result["processes"]]
+            for index, result in enumerate(self.results)
+            if not result["error"] and not result["stopped_early"]
+        }
+        if least is not None and len(medians.get(0, [])) >= LEAST_PROCESSES:
+            bars = [least * median for median in medians[0]]
+            for index in [index for index in medians if index]:
+                if all(median > bars[at] for at, median in enumerate(medians[index])):
+                    self.results[index]["stopped_early"] = True
+                    del medians[index]
+        width = self.protocol.get("enough_ci")
+        return width is not None and all(
+            half_width(medians[index]) <= width
+            and sum(len(process["latencies_ms"]) for process in self.results[index]["processes"])
+            >= self.protocol["min_runs"] * self.protocol["processes"]
+            for index in medians
+        )
+
+
+LEAST_PROCESSES = 3
+"""Fewer say nothing of how processes differ."""
+T_975 = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Student's t by degrees of freedom; beyond, the last is a little too wide."""
+
+
+def half_width(medians: list[float]) -> float:
+    """Of the 95 % interval of processes' medians, relative; endless where there are too few."""
+    if len(medians) < LEAST_PROCESSES:
+        return math.inf
+    logs = [math.log(median) for median in medians]
+    return T_975[min(9, len(logs) - 1)] * statistics.stdev(logs) / math.sqrt(len(logs))
+
 
 class Runner:
     """Answers requests; each method named `on_*` is one."""
@@ -1303,6 +1339,8 @@ class Runner:
                 for turn in range(protocol["processes"]):
                     race.run(turn)
                     rounds.append(conditions())
+                    if race.between_rounds():
+                        break
         finally:
             other_work.end()
         self.hot_at = time.monotonic() if soaked else None

@@ -88,7 +88,7 @@ def test_this_machine_s_cpu_stays_unknown() -> None:
     local = profiles.load("local")
     assert "cpu" not in local.facts
     final = profiles.protocols(local)["final"]
-    assert (final.processes, final.window_s) == (8, 1.5)
+    assert (final.processes, final.window_s) == (8, 2.5)
 
 
 def test_effort_scales_windows_and_quick_takes_fewer_runs() -> None:

@@ -79,7 +79,8 @@ def _measurement(
     cores: int,
 ) -> Measurement:
     processes = model["processes"]
-    p50, low, high = median_interval([process["latencies_ms"] for process in processes])
+    looks = max(1, protocol.processes - 2) if protocol.enough_ci is not None else 1
+    p50, low, high = median_interval([process["latencies_ms"] for process in processes], looks)
     peak_bytes = max(process["peak_rss_bytes"] for process in processes)
     runtime_bytes = model["runtime_rss_bytes"]
     wall_s = sum(process["wall_s"] for process in processes)
@@ -89,6 +90,9 @@ def _measurement(
         latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
         process_p50_ms=tuple(statistics.median(process["latencies_ms"]) for process in processes),
         process_p95_ms=_p95s(processes),
+        process_turns_ms=tuple(
+            tuple(statistics.median(turn) for turn in _slices(process) if turn) for process in processes
+        ),
         process_cold_start_ms=tuple(process["cold_start_ms"] for process in processes),
         process_peak_rss_bytes=tuple(process["peak_rss_bytes"] for process in processes),
         cold_start_ms=statistics.median(process["cold_start_ms"] for process in processes),

@@ -64,6 +64,9 @@ POSITIVE = ("_ghz", "_gbs", "_w", "_bytes", "_per_cycle", "_ns", "_nj", "_ways",
 
 NUMERIC = (int, float)
 
+OPTIONAL = {"stop_ratio", "dominated_ratio", "enough_ci"}
+"""What a stage may say besides: when it gives up or has enough."""
+
 
 def folders() -> tuple[Path, ...]:
     """Where profiles are looked up: the user's own first, then those that ship with edgeopt."""
@@ -174,7 +177,7 @@ def _texts(value: Any) -> bool:
 def _protocol(path: Path, profile: DeviceProfile, stage: str) -> Protocol:
     raw = profile.get("measurement", stage)
     known = {"processes", "min_runs", "window_s", "slice_s", "deadline_s"}
-    if not isinstance(raw, dict) or set(raw) - {"stop_ratio"} != known:
+    if not isinstance(raw, dict) or set(raw) - OPTIONAL != known:
         raise ConfigError(f"{path}: measurement.{stage} needs exactly {', '.join(sorted(known))}")
     if bad := sorted(name for name, value in raw.items() if not _positive(value)):
         raise ConfigError(f"{path}: measurement.{stage}: {bad[0]} must be a positive number")
@@ -184,9 +187,15 @@ def _protocol(path: Path, profile: DeviceProfile, stage: str) -> Protocol:
         min_runs=int(raw["min_runs"]),
         window_s=float(raw["window_s"]),
         slice_s=float(raw["slice_s"]),
-        stop_ratio=float(raw["stop_ratio"]) if "stop_ratio" in raw else None,
+        stop_ratio=_optional(raw, "stop_ratio"),
         deadline_s=float(raw["deadline_s"]),
+        dominated_ratio=_optional(raw, "dominated_ratio"),
+        enough_ci=_optional(raw, "enough_ci"),
     )
+
+
+def _optional(raw: Mapping[str, Any], name: str) -> float | None:
+    return float(raw[name]) if name in raw else None
 
 
 def _positive(value: Any) -> bool:

@@ -227,6 +227,8 @@ class RunnerBoard:
                         "window_s": protocol.window_s,
                         "slice_s": protocol.slice_s,
                         "stop_ratio": protocol.stop_ratio,
+                        "dominated_ratio": protocol.dominated_ratio,
+                        "enough_ci": protocol.enough_ci,
                         "soak": setting.name == "sustained",
                         "rate_hz": setting.rate_hz,
                         "load": setting.load,

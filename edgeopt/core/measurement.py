@@ -22,6 +22,10 @@ class Protocol:
         stop_ratio: Give up on an artifact this many times slower than the control after its first
             slice (None: never).
         deadline_s: A process that takes longer is killed, and its candidate fails.
+        dominated_ratio: Give up on an artifact that was so many times slower than the control in each of its
+            first three or more processes (None: never).
+        enough_ci: Start no further processes once the 95 % interval of every artifact's median is this narrow
+            (half of its width, relative) after three or more (None: never).
         setting: The conditions to measure under.
     """
 
@@ -33,6 +37,8 @@ class Protocol:
     stop_ratio: float | None
     deadline_s: float
     setting: Setting = field(default_factory=Setting)
+    dominated_ratio: float | None = None
+    enough_ci: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class Measurement:
         latencies_ms: One per timed inference, in order; empty for emulated and predicted figures.
         process_p50_ms: Median of each fresh process.
         process_p95_ms: 95th percentile of each fresh process; empty where it has too few samples.
+        process_turns_ms: Of each fresh process the medians of its turns: they pair with those of artifacts
+            that were measured with it.
         process_cold_start_ms: Cold start of each fresh process.
         process_peak_rss_bytes: Highest resident size of each fresh process.
         latency: The median with its 95 % interval (between processes where there are several).
@@ -67,6 +75,7 @@ class Measurement:
     latencies_ms: tuple[float, ...] = ()
     process_p50_ms: tuple[float, ...] = ()
     process_p95_ms: tuple[float, ...] = ()
+    process_turns_ms: tuple[tuple[float, ...], ...] = ()
     process_cold_start_ms: tuple[float, ...] = ()
     process_peak_rss_bytes: tuple[int, ...] = ()
     cold_start_ms: float | None = None
@@ -130,8 +139,12 @@ class Measurement:
     def from_json(cls, fields: dict[str, Any], latencies_ms: tuple[float, ...] = ()) -> Measurement:
         """The inverse of `to_json`."""
         # JSON knows lists only; equal measurements must stay equal.
-        known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        known: dict[str, Any] = {name: _frozen(value) for name, value in fields.items()}
         known["latencies_ms"] = latencies_ms
         for name in ("latency", "energy_mj", "power_w", "net_energy_mj"):
             known[name] = Quantity(**known[name]) if known.get(name) else None
         return cls(**known)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

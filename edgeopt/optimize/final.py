@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.measurement import Protocol
 from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Kind, Trial
 from edgeopt.data.split import Part
@@ -20,6 +21,8 @@ MOST_FINALISTS = 3
 MOST_REFERENCES = 3
 EMULATED_SLOWDOWN = 30.0
 """Emulated seconds of the host per second of one core of the board, roughly."""
+DOMINATED_RATIO = 1.25
+"""Who is so much slower than the original in each of three processes or more is measured no further."""
 MOST_VERIFYING_S = 180.0
 """What checking the winner's accuracy on a virtual board may take."""
 
@@ -159,19 +162,30 @@ def _measure_together(job: Job, trials: Sequence[Trial]) -> list[Contender]:
     if job.board.provenance != "measured":
         return _as_counted(job, trials)
     artifacts = [trial.artifact for trial in trials if trial.artifact is not None]
-    protocol = job.protocols["final"]
+    protocol = _stopping(job, trials[0])
     results = patiently(job, lambda: job.board.measure(artifacts, job.evaluator.feeds, protocol))
     contenders = []
     for trial, artifact, result in zip(trials, artifacts, results, strict=True):
         job.observer.advance()
         if not isinstance(result, CandidateFailed):
-            contenders.append(Contender(trial, artifact, result))
+            slow = f"more than {DOMINATED_RATIO:g} times as slow as the original in its first processes"
+            contenders.append(
+                Contender(trial, artifact, result, rejected=slow if result.stopped_early else None)
+            )
         elif trial is trials[0]:
             raise result
         else:
             assert trial.measurement is not None  # noqa: S101 - finalists were screened
             contenders.append(Contender(trial, artifact, trial.measurement, rejected=result.message))
     return contenders
+
+
+def _stopping(job: Job, original: Trial) -> Protocol:
+    """The final stage's protocol: where the latency decides, who is clearly slower than the original is given
+    up, for only who beats it can win. An original that breaks a limit need not be beaten."""
+    protocol = job.protocols["final"]
+    may_stop = job.options.objective.name == "latency" and original.state == "COMPLETE"
+    return replace(protocol, dominated_ratio=DOMINATED_RATIO) if may_stop else protocol
 
 
 def _as_counted(job: Job, trials: Sequence[Trial]) -> list[Contender]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+from edgeopt.boards.intervals import turned_ratio
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.measurement import Measurement
 from edgeopt.report.ratio import Z_95, modelled_ratio, paired_ratio
@@ -35,7 +36,9 @@ def _compared(
 ) -> dict[str, Any]:
     ratio, near = of_a.p50_ms / of_b.p50_ms, None
     if of_a.provenance == "measured":
-        found = paired_ratio(of_a.process_p50_ms, of_b.process_p50_ms, count)
+        found = turned_ratio(of_a.process_turns_ms, of_b.process_turns_ms, count) or paired_ratio(
+            of_a.process_p50_ms, of_b.process_p50_ms, count
+        )
     else:
         found, near = modelled_ratio(ratio, pairwise_error, Z_95), modelled_ratio(ratio, pairwise_error)
     return {

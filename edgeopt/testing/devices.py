@@ -32,6 +32,7 @@ def check_windows(path: Path) -> None:
     _expect(final.processes >= 5, "final: five processes or more")
     _expect(final.processes * final.min_runs >= 662, "final: 662 runs bound the p99")
     _expect(final.stop_ratio is None, "final: a finalist is never given up")
+    _expect(final.enough_ci is None, "final: how many processes there are does not depend on what they say")
     for stage in stages.values():
         _expect(stage.slice_s <= stage.window_s < stage.deadline_s, f"{stage.name}: slice, window, deadline")
 

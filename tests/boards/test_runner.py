@@ -107,6 +107,28 @@ def test_the_hopeless_are_stopped_early_but_never_the_control(local: RunnerBoard
     assert not faster.stopped_early
 
 
+def test_who_is_dominated_in_three_processes_is_measured_no_further(
+    local: RunnerBoard, tmp_path: Path
+) -> None:
+    control, slow = artifact(tmp_path, chain(2)), artifact(tmp_path, chain(96))
+    protocol = replace(SCREEN, name="final", processes=5, window_s=0.05, dominated_ratio=1.25)
+    first, second = (measured(result) for result in local.measure([control, slow], FEEDS, protocol))
+    assert (len(first.process_p50_ms), first.stopped_early) == (5, False)
+    assert (len(second.process_p50_ms), second.stopped_early) == (3, True)
+
+
+def test_processes_end_when_they_agree_well_enough_and_the_interval_says_that_it_was_looked_at(
+    local: RunnerBoard, tmp_path: Path
+) -> None:
+    protocol = replace(SCREEN, name="rank", processes=6, min_runs=16, window_s=0.05, enough_ci=50.0)
+    (result,) = (measured(one) for one in local.measure([artifact(tmp_path, chain(2))], FEEDS, protocol))
+    assert len(result.process_p50_ms) == 3
+    assert len(result.latencies_ms) >= 96
+    never = replace(protocol, enough_ci=1e-9)
+    (result,) = (measured(one) for one in local.measure([artifact(tmp_path, chain(2))], FEEDS, never))
+    assert len(result.process_p50_ms) == 6
+
+
 def test_every_process_of_the_final_stage_is_fresh(local: RunnerBoard, tmp_path: Path) -> None:
     protocol = replace(SCREEN, name="final", processes=3, min_runs=20, window_s=0.05)
     artifacts = [artifact(tmp_path, chain(2)), artifact(tmp_path, chain(4))]
