@@ -119,6 +119,7 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "max_process_cv": share("coefficient"),
         "max_other_cpu": share("share"),
         "min_clock_ratio": Rule("measured", 0.5, 1),
+        "max_swap_bytes": Rule("bytes", 0, 1e12, whole=True),
         "max_temperature_c": Rule("C", 30, 125),
         "tries": Rule("tries", 1, 100, whole=True),
         "cooldown_s": Rule("s", 0, 3600),
