@@ -195,7 +195,7 @@ def example() -> tuple[Artifact, dict[str, np.ndarray]]:
 def take(board: RunnerBoard, protocol: Protocol) -> Window:
     """One measurement of the example, unjudged."""
     artifact, feeds = example()
-    answer = board._measured([artifact], feeds, protocol)
+    answer, _ = board._measured([artifact], feeds, protocol)
     (model,) = answer["models"]
     windows = tuple(np.array(process["latencies_ms"]) for process in model["processes"])
     return Window(windows, tuple(answer["rounds"]))

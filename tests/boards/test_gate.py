@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from edgeopt.boards.metering.link import Beside
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports.local import LocalTransport
 from edgeopt.boards.validity import Speed, Thresholds
@@ -226,8 +227,8 @@ class Scripted(RunnerBoard):
 
     answers: list[dict[str, Any]]
 
-    def _measured(self, *_: Any) -> dict[str, Any]:
-        return self.answers.pop(0)
+    def _measured(self, *_: Any) -> tuple[dict[str, Any], Beside]:
+        return self.answers.pop(0), Beside(None)
 
 
 STEADY, DRIFTING = [10.0] * 30, [10.0] * 15 + [20.0] * 15
