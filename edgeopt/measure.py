@@ -64,14 +64,14 @@ def measure(
     watching = observer or Observer()
     profile = profiles.load(options.board.device)
     options = replace(options, threads=options.threads or profiles.fast_cores(profile))
-    models, feeds = _prepared(options)
+    models, feeds = prepared(options)
     connected = connect(
         profile, options.board.board, Inventory.load(), workload, options.board.require, watching,
         options.board.wait_s,
     )  # fmt: skip
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         require_threads(options.threads, board.facts.cores, board.name)
-        artifacts = [_artifact(model, Path(folder), options) for model in models]
+        artifacts = [artifact_of(model, Path(folder), options) for model in models]
         if options.by_region and any(artifact.runtime == litert.NAME for artifact in artifacts):
             watching.announce("LiteRT does not tell the times of single operators: no regions of its models")
         names = names_of(options.models)
@@ -106,51 +106,7 @@ def measure(
     }
 
 
-def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict[str, Any]:
-    """Fit the emulation of a device to a real board, on one thread and on all cores, and keep the profile.
-
-    Returns:
-        `{"device", "board", "observations": [{"name", "threads", "measured_ms", "before_ms", "after_ms"}…],
-        "factors", "log_sigma", "file"}`; `log_sigma` is None where too few models were measured to judge.
-
-    Raises:
-        ConfigError, ModelError, DataError: As `measure`; or the device cannot be emulated.
-        BoardError: A board cannot serve, or the one that is named is not real.
-    """
-    from edgeopt.boards.virtual import calibrating
-    from edgeopt.boards.virtual.calibration import PRIOR_SIGMA
-    from edgeopt.graph.workload import workload
-
-    watching = observer or Observer()
-    profile = profiles.load(options.board.device)
-    models, feeds = _prepared(options)
-    connected = connect(profile, options.board.board, Inventory.load(), workload, "measured", watching)
-    with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
-        names = names_of(options.models)
-        artifacts = [(n, _artifact(m, Path(folder), options)) for n, m in zip(names, models, strict=True)]
-        threads = (1, profile.get("cpu", "cores"))
-        watching.stage("measuring and counting", len(artifacts) * len(threads))
-        protocol = profiles.protocols(profile, options.effort)["rank"]
-        found = calibrating.calibrate(profile, board, artifacts, feeds, protocol, threads, watching)
-        file = calibrating.save(profile, found, board.name)
-    return {
-        "device": profile.name,
-        "board": board.name,
-        "observations": [
-            {
-                "name": seen.group, "threads": seen.threads, "measured_ms": seen.measured_ms,
-                "before_ms": found.before.latency_ms(seen.cycles, seen.traffic, seen.threads),
-                "after_ms": found.after.latency_ms(seen.cycles, seen.traffic, seen.threads),
-            }
-            for seen in found.observations
-        ],
-        "factors": {name: getattr(found.after, name) for name in PRIOR_SIGMA},
-        "log_sigma": found.judged,
-        "file": str(file),
-    }  # fmt: skip
-
-
-def _prepared(options: MeasureOptions) -> tuple[list[Model | LiteRtModel], Feeds]:
+def prepared(options: MeasureOptions) -> tuple[list[Model | LiteRtModel], Feeds]:
     """All models with settled shapes, and the inputs that they share."""
     from edgeopt.graph.equivalence import random_feeds
 
@@ -221,7 +177,7 @@ def _fixed(inputs: Sequence[TensorSpec], data: DataOptions) -> Mapping[str, np.n
     return {name: fixed_feed(by_name[name], value) for name, value in values.items()}
 
 
-def _artifact(model: Model | LiteRtModel, folder: Path, options: MeasureOptions) -> Artifact:
+def artifact_of(model: Model | LiteRtModel, folder: Path, options: MeasureOptions) -> Artifact:
     """The file itself; only a model in several files is put into one, for boards take one."""
     from edgeopt.graph.litert.files import LiteRtModel
     from edgeopt.graph.serialize import serialize

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeopt.boards import overlay
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import Board
 from edgeopt.boards.checks import SET_CLOCK, wrong_clock
@@ -82,6 +83,7 @@ def connect(
         return Connected(opened, reason)
     address = chosen.named.address if chosen.named else Address.parse(chosen.name)
     name, claim = chosen.name if chosen.named else str(address), Claim(wait_s, watching)
+    profile = overlay.of_board(profile, name)
     power = Link.of(chosen.named.meter if chosen.named else None, profile, inventory.address_of)
     physical = open_board(name, profile, address, workload, watching, power, claim)
     reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"

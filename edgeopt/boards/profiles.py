@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeopt.boards import overlay
 from edgeopt.boards.places import home
 from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
@@ -78,8 +79,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted({path.stem for folder in folders() for path in folder.glob("*.toml")}))
 
 
-def load(name: str) -> DeviceProfile:
+def load(name: str, board: str | None = None) -> DeviceProfile:
     """Read and check the profile of a device by its name, or by the path of its `.toml`.
+
+    Args:
+        board: Of the unit whose measured facts (`edgeopt boards calibrate`) go before the profile's; None for
+            none. What was fitted for virtual boards of the device is always in it.
 
     Raises:
         ConfigError: No such device (the hint lists those there are), or its profile is malformed.
@@ -87,7 +92,8 @@ def load(name: str) -> DeviceProfile:
     candidates = [Path(name)] if name.endswith(".toml") else [folder / f"{name}.toml" for folder in folders()]
     for path in candidates:
         if path.is_file():
-            return check(path)
+            profile = overlay.of_device(check(path))
+            return overlay.of_board(profile, board) if board else profile
     raise ConfigError(
         f"unknown device {name!r}", hint=f"known: {', '.join(names())}; or give the path of a .toml"
     )

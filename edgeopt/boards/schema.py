@@ -32,6 +32,7 @@ class Rule:
         is_list: A list of such values.
         whole: Whole numbers only.
         kind: `number`, `text`, `flag` or `table`.
+        may_be_empty: Whether an empty list says something.
     """
 
     unit: str
@@ -40,12 +41,13 @@ class Rule:
     is_list: bool = False
     whole: bool = False
     kind: str = "number"
+    may_be_empty: bool = False
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value; None if nothing is."""
         if self.is_list != isinstance(value, list):
             return f"must be {'a list' if self.is_list else 'no list'}, not {value!r}"
-        if self.is_list and not value:
+        if self.is_list and not value and not self.may_be_empty:
             return "must not be empty"
         return next((said for one in (value if self.is_list else [value]) if (said := self._of(one))), None)
 
@@ -100,6 +102,15 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "parts": text("CPU", is_list=True),
         "cores": Rule("cores", 1, 1024, whole=True),
     },
+    "measured": {
+        "gemm_fp32_gflops_1": Rule("GFLOP/s", 0.01, 1e5),
+        "gemm_fp32_gflops": Rule("GFLOP/s", 0.01, 1e6),
+        "gemm_int8_gops_1": Rule("Gop/s", 0.01, 1e5),
+        "gemm_int8_gops": Rule("Gop/s", 0.01, 1e6),
+        "copy_gbs": GBS,
+        "dispatch_us": Rule("us", 0, 10_000),
+        "clock_ghz": Rule("GHz", 0.1, 10),
+    },
     "cache": {"l1d_bytes": CACHE, "l2_bytes": CACHE, "l3_bytes": CACHE},
     "memory": {
         "ram_bytes": Rule("bytes", 1 << 26, 1 << 42, is_list=True, whole=True),
@@ -123,6 +134,7 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "max_temperature_c": Rule("C", 30, 125),
         "tries": Rule("tries", 1, 100, whole=True),
         "cooldown_s": Rule("s", 0, 3600),
+        "max_swap_bytes": Rule("bytes", 0, 1 << 40, whole=True),
     },
     "emulation": {
         "llvm_core": text("core"),
@@ -138,6 +150,7 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "serial_fraction": share(),
         "log_sigma": Rule("standard", 0.001, 3),
         "pairwise_error": Rule("ratio", 0.001, 5),
+        "verified": Rule("runtimes", is_list=True, kind="text", may_be_empty=True),
     },
     "model": {
         "efficiency_fp32": Rule("ratio", 0.001, 5),

@@ -1,4 +1,4 @@
-"""`edgeopt boards calibrate`: make the emulation of a device agree with a board of that kind."""
+"""`edgeopt boards calibrate`: ask a real board what its profile only claims."""
 
 from __future__ import annotations
 
@@ -16,31 +16,37 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 EPILOG = flags.examples(
+    "edgeopt boards calibrate kitchen-pi",
+    "edgeopt boards calibrate local",
+    "edgeopt boards calibrate ssh://pi@10.0.0.7 --device rpi4",
     "edgeopt boards calibrate kitchen-pi a.onnx b.onnx c.onnx",
-    "edgeopt boards calibrate ssh://pi@10.0.0.7 a.onnx b.onnx c.onnx --device rpi4",
 )
 
 
 def calibrate(
-    board: Annotated[
-        str, typer.Argument(metavar="NAME|URL", help="The real board to agree with.", show_default=False)
-    ],
+    board: Annotated[str, typer.Argument(metavar="NAME|URL", help="A real board.", show_default=False)],
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL…", help="Three or more, so that the fit can be judged.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MODEL…]",
+            help="Also fit the emulation of the device to these: three or more, to judge the fit.",
+        ),
+    ] = None,
     device: flags.Device = None,
     effort: flags.Effort = None,
     shape: flags.Shape = None,
     as_json: flags.Json = False,
 ) -> Answer:
-    """Fit the emulation of a device to measurements of a real board, on one thread and on all cores.
+    """Measure what a board can do: matrix products, copying, dispatching a node; power, if it has a meter.
 
-    The fitted profile is kept in $EDGEOPT_HOME/devices, where it goes before the one that ships.
+    Takes about two minutes. What was found is kept in $EDGEOPT_HOME/profiles, and goes before the facts of
+    the profile for this board alone. With models, the factors of the device's emulation are fitted to the
+    board, for virtual boards.
     """
     from edgeopt.boards.inventory import Inventory
+    from edgeopt.calibrate import calibrate as run
     from edgeopt.cli import settings as given
     from edgeopt.cli.live import view
-    from edgeopt.measure import calibrate as run
     from edgeopt.options import MeasureOptions
 
     named = Inventory.load().boards.get(board)
@@ -51,7 +57,7 @@ def calibrate(
         }
     )  # fmt: skip
     options = MeasureOptions(
-        models=tuple(given.existing(model) for model in models),
+        models=tuple(given.existing(model) for model in models or ()),
         board=given.board_options(said),
         data=given.data_options(said),
         effort=given.effort(said),
@@ -69,19 +75,46 @@ def _shown(document: Mapping[str, Any]) -> RenderableType:
     from rich.text import Text
 
     from edgeopt.cli.tables import table
+
+    rows = [
+        (
+            row["fact"],
+            f"{row['value']:.4g}",
+            _number(row["profile"]),
+            row["unit"],
+            "doubtful" if row["doubtful"] else "",
+        )
+        for row in document["facts"]
+    ]
+    headings = ("fact", "measured", "profile", "unit", "profile is")
+    parts: list[RenderableType] = [table(headings, rows, right=("measured", "profile"))]
+    parts += [Text(f"not known: {one['fact']}: {one['reason']}", "yellow") for one in document["missing"]]
+    parts.append(Text("Of arithmetic the profile knows the peak, which nothing reaches.", "dim"))
+    parts.append(Text(f"kept for {document['board']}: {document['file']} ({document['seconds']:.0f} s)"))
+    return Group(*parts, *(_fit(document["emulation"]) if document["emulation"] else ()))
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"
+
+
+def _fit(emulation: Mapping[str, Any]) -> list[RenderableType]:
+    from rich.text import Text
+
+    from edgeopt.cli.tables import table
     from edgeopt.report.figures import ms
 
     rows = [
         (row["name"], row["threads"], ms(row["measured_ms"]), ms(row["before_ms"]), ms(row["after_ms"]))
-        for row in document["observations"]
+        for row in emulation["observations"]
     ]
     right = ("threads", "measured", "before", "after")
-    judged = document["log_sigma"]
+    judged = emulation["log_sigma"]
     verdict = (
         "too few models to judge the fit: the error bar stays as it is"
         if judged is None
         else f"each model left out of the fit in turn: ±{100 * (math.exp(judged) - 1):.0f} % (sigma)"
     )
-    factors = ", ".join(f"{name} {value:.3g}" for name, value in document["factors"].items())
-    lines = [Text(factors), Text(verdict), Text(f"written: {document['file']}")]
-    return Group(table(("model", *right), rows, right=right), *lines)
+    factors = ", ".join(f"{name} {value:.3g}" for name, value in emulation["factors"].items())
+    lines = [Text(factors), Text(verdict), Text(f"kept for virtual boards: {emulation['file']}")]
+    return [table(("model", *right), rows, right=right), *lines]

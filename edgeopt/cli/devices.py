@@ -38,12 +38,16 @@ def show(
     name: Annotated[
         str, typer.Argument(help="A device, or the path of a profile.", autocompletion=names.complete_device)
     ],
+    board: Annotated[
+        str | None,
+        typer.Option("--board", metavar="BOARD", help="With what calibrating this unit found."),
+    ] = None,
     as_json: flags.Json = False,
 ) -> Answer:
     """Show every fact of a device, with its source and how far to trust it."""
     from edgeopt.boards import profiles
 
-    profile = profiles.load(name)
+    profile = profiles.load(name, board)
     return Answer(_document(profile), lambda: _facts(profile))
 
 

@@ -56,13 +56,21 @@ class DeviceProfile:
         title = raw.pop("title", None)
         if not isinstance(title, str):
             raise ConfigError(f"{path}: no title")
-        for section, body in raw.items():
-            if not isinstance(body, dict):
-                raise ConfigError(f"{path}: {section} is not a section")
-        facts = {
-            section: {n: _fact(path, section, n, f) for n, f in body.items()} for section, body in raw.items()
-        }
-        return cls(path.stem, title, facts)
+        return cls(path.stem, title, facts_of(path, raw))
+
+
+def facts_of(path: Path, raw: Mapping[str, Any]) -> dict[str, dict[str, Fact]]:
+    """The facts of a file by section and name.
+
+    Raises:
+        ConfigError: A fact lacks value, unit, source or confidence.
+    """
+    for section, body in raw.items():
+        if not isinstance(body, dict):
+            raise ConfigError(f"{path}: {section} is not a section")
+    return {
+        section: {n: _fact(path, section, n, f) for n, f in body.items()} for section, body in raw.items()
+    }
 
 
 def _fact(path: Path, section: str, name: str, raw: object) -> Fact:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeopt.boards import places, profiles
+from edgeopt.boards import overlay, schema
 from edgeopt.boards.board import Board, Feeds
 from edgeopt.boards.virtual import calibration
 from edgeopt.boards.virtual.board import VirtualBoard
@@ -16,11 +16,15 @@ from edgeopt.boards.virtual.cycles import Cache, CycleModel, Estimate
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, CandidateFailed
 from edgeopt.core.measurement import Measurement, Protocol
-from edgeopt.core.profile import DeviceProfile
+from edgeopt.core.profile import DeviceProfile, Fact
 from edgeopt.core.progress import Observer
 
 LEAST_MODELS_TO_JUDGE = 3
 """With fewer, leaving one out says nothing, and the error bar stays as it is."""
+
+LEAST_SIGMA = 0.1
+"""No error bar is smaller: a few models that agree by luck do not speak for all others. The same floor holds
+for those that ship (`benchmarks/emulation_accuracy.py`)."""
 
 
 class Recording:
@@ -44,7 +48,7 @@ class Calibration:
 
     Attributes:
         before: The model as it was.
-        after: With the fitted factors, and the error bar that they earned.
+        after: With the fitted factors, and the error bar that they earned, at least `LEAST_SIGMA`.
         observations: What was measured and counted.
         judged: Root mean square of the log error, each model left out of the fit that emulates it; None where
             too few models were measured to tell.
@@ -111,29 +115,30 @@ def fitted(before: CycleModel, observations: Sequence[Observation]) -> Calibrati
     judged = None
     if len({o.group for o in observations}) >= LEAST_MODELS_TO_JUDGE:
         judged = calibration.root_mean_square(calibration.leave_one_model_out(before, observations))
-        after = replace(after, log_sigma=judged)
+        after = replace(after, log_sigma=max(judged, LEAST_SIGMA))
     return Calibration(before, after, tuple(observations), judged)
 
 
 def save(profile: DeviceProfile, found: Calibration, board: str) -> Path:
-    """Write the calibrated profile where it is found before the one that ships.
+    """Keep the fitted factors for all virtual boards of the device.
 
     Raises:
-        ConfigError: The profile has no `[emulation]`.
+        BoardError: A factor came out that no board has: something else was measured than was counted.
         EdgeoptError: It cannot be written.
     """
-    text = _source(profile.name).read_text(encoding="utf-8")
     values = {name: getattr(found.after, name) for name in calibration.PRIOR_SIGMA}
     if found.judged is not None:
         values["log_sigma"] = found.after.log_sigma
     source = f"edgeopt boards calibrate: {len(found.observations)} measurements of {board}"
-    text = calibration.rewritten(text, values, source, "medium")
-    path = places.home() / "devices" / f"{profile.name}.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    profiles.check(path)
+    facts = {}
+    for name, value in values.items():
+        rule, known = schema.SECTIONS["emulation"][name], profile.fact("emulation", name)
+        if known is None or (absurd := rule.problem(value)):
+            raise BoardError(
+                f"{board} does not fit the emulation of a {profile.name}: emulation.{name} {absurd}",
+                hint="is it busy with something else, or another kind of board? Nothing was written",
+            )
+        facts[name] = Fact(float(f"{value:.4g}"), known.unit, source, "medium")
+    path = overlay.device_file(profile.name)
+    overlay.write(path, profile.name, board, {"emulation": facts})
     return path
-
-
-def _source(device: str) -> Path:
-    return next(path for folder in profiles.folders() if (path := folder / f"{device}.toml").is_file())

@@ -18,8 +18,10 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.quantity import Provenance
+from edgeopt.resources import resource
 
 COUNTS = Path(__file__).parents[2] / "fixtures" / "counts" / "three_nodes_cortex_a72.counts"
+SHIPPED = resource("device_profiles") / "rpi4.toml"
 SCREEN = Protocol("screen", 1, 64, 2.0, 0.5, 3.0, 60.0)
 
 
@@ -90,14 +92,19 @@ def test_the_error_bar_is_earned_with_three_models_or_stays() -> None:
     assert calibrating.fitted(start, observed(start, models=2)).after.log_sigma == start.log_sigma
     found = calibrating.fitted(start, observed(replace(start, compute_factor=1.2), models=4))
     assert found.judged is not None
+    assert found.judged < 0.05
+    assert found.after.log_sigma == calibrating.LEAST_SIGMA, "few models that agree do not speak for all"
+    odd = [replace(o, measured_ms=o.measured_ms * (2 if o.group == "m0" else 1)) for o in observed(start)]
+    found = calibrating.fitted(start, odd)
     assert found.after.log_sigma == found.judged
 
 
-def test_a_calibrated_profile_is_found_before_the_one_that_ships(home: Path) -> None:
+def test_what_was_fitted_goes_before_the_profile_that_ships_and_hides_nothing_else(home: Path) -> None:
     start = model()
     found = calibrating.fitted(start, observed(replace(start, compute_factor=1.3)))
     path = calibrating.save(profiles.load("rpi4"), found, "kitchen-pi")
-    assert path == home / "devices" / "rpi4.toml"
+    assert path == home / "profiles" / "devices" / "rpi4.toml"
+    assert "clock_ghz" not in path.read_text()
     after = profiles.load("rpi4")
     assert after.get("emulation", "compute_factor") == pytest.approx(found.after.compute_factor, rel=1e-3)
     fact = after.fact("emulation", "compute_factor")
@@ -106,6 +113,14 @@ def test_a_calibrated_profile_is_found_before_the_one_that_ships(home: Path) -> 
     assert after.get("cpu", "clock_ghz") == 1.5, "nothing else changed"
     again = calibrating.save(after, calibrating.fitted(CycleModel.of(after), observed(start)), "kitchen-pi")
     assert again == path
+
+
+def test_a_fit_that_makes_no_sense_is_refused_and_changes_nothing(home: Path) -> None:
+    found = calibrating.fitted(model(), [])
+    absurd = replace(found, after=replace(found.after, compute_factor=1e6), observations=())
+    with pytest.raises(BoardError, match=r"kitchen does not fit .* emulation\.compute_factor is 1e\+06"):
+        calibrating.save(profiles.load("rpi4"), absurd, "kitchen")
+    assert not (home / "profiles").exists()
 
 
 def test_a_profile_without_emulation_cannot_be_rewritten() -> None:
@@ -189,7 +204,7 @@ def test_what_is_priced_is_recorded(tmp_path: Path) -> None:
 
 
 def test_an_emulation_is_described_wholly_or_not_at_all(tmp_path: Path) -> None:
-    whole = calibrating._source("rpi4").read_text()
+    whole = SHIPPED.read_text()
     lines = [line for line in whole.splitlines() if not line.startswith("dram_gbs")]
     path = tmp_path / "mine.toml"
     path.write_text("\n".join(lines))
@@ -198,4 +213,4 @@ def test_an_emulation_is_described_wholly_or_not_at_all(tmp_path: Path) -> None:
     path.write_text(whole.replace("l2_latency_ns = { value = 14.0", "l2_latency_ns = { value = -14.0"))
     with pytest.raises(ConfigError, match=r"emulation\.l2_latency_ns must be positive"):
         profiles.check(path)
-    assert math.isfinite(profiles.check(calibrating._source("rpi4")).get("emulation", "log_sigma"))
+    assert math.isfinite(profiles.check(SHIPPED).get("emulation", "log_sigma"))

@@ -1,0 +1,81 @@
+"""Calibrating for real: on this machine, and over SSH on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeopt import calibrate
+from edgeopt.boards import places, profiles
+from tests.cli.conftest import Ran
+from tests.conftest import TOLERANT
+from tests.sshd import Sshd
+
+ALL = {
+    "measured.gemm_fp32_gflops_1", "measured.gemm_fp32_gflops", "measured.gemm_int8_gops_1",
+    "measured.gemm_int8_gops", "measured.copy_gbs", "measured.dispatch_us", "memory.memcpy_gbs",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real boards and the real runner, for a moment each, whatever else this machine does."""
+    devices = places.home() / "devices"
+    devices.mkdir(parents=True)
+    (devices / "local.toml").write_text(TOLERANT)
+    monkeypatch.setattr(
+        calibrate, "PROTOCOL", replace(calibrate.PROTOCOL, window_s=0.1, slice_s=0.05, min_runs=5)
+    )
+    monkeypatch.setattr(calibrate, "COPY_BYTES", 16 << 20)
+
+
+def test_this_machine_is_calibrated_and_the_facts_are_its_own(run: Callable[..., Ran]) -> None:
+    ran = run("boards", "calibrate", "local", "--json")
+    assert ran.code == 0, ran.err
+    document = ran.document
+    told = {row["fact"] for row in document["facts"]}
+    assert {"measured.gemm_fp32_gflops_1", "measured.gemm_int8_gops_1"} <= told <= ALL
+    assert all(row["value"] > 0 for row in document["facts"])
+    assert Path(document["file"]).is_file()
+    assert document["emulation"] is None
+    fact = profiles.load("local", "local").fact("measured", "gemm_fp32_gflops_1")
+    assert fact is not None
+    assert fact.source.startswith("measured by edgeopt boards calibrate on 20")
+    assert "onnxruntime" in fact.source
+    assert profiles.load("local").fact("measured", "gemm_fp32_gflops_1") is None
+    shown = run("devices", "show", "local", "--board", "local", "--json").document["facts"]
+    assert shown["measured"]["gemm_fp32_gflops_1"]["value"] == fact.value
+    assert "measured" not in run("devices", "show", "local", "--json").document["facts"]
+
+
+def test_a_board_over_ssh_is_calibrated_and_used_with_its_facts(
+    run: Callable[..., Ran],
+    folder: Path,
+    sshd: Sshd,
+) -> None:
+    (folder / "boards.toml").write_text(f'[board.bench]\ndevice = "local"\nurl = {json.dumps(sshd.url)}\n')
+    ran = run("boards", "calibrate", "bench")
+    assert ran.code == 0, ran.err
+    assert "kept for bench" in ran.out
+    assert profiles.load("local", "bench").get("measured", "gemm_int8_gops_1") > 0
+    assert profiles.load("local", "local").fact("measured", "gemm_int8_gops_1") is None
+
+
+def test_what_is_not_real_is_refused_before_anything_is_measured(run: Callable[..., Ran]) -> None:
+    for board in ("virtual:rpi4", "predicted"):
+        ran = run("boards", "calibrate", board, "--device", "rpi4", "--json")
+        assert (ran.code, ran.document["error"]["kind"]) == (4, "board")
+        assert "--require measured" in ran.document["error"]["message"]
+
+
+def test_models_for_a_device_that_cannot_be_emulated_are_refused_first(
+    run: Callable[..., Ran],
+    folder: Path,
+) -> None:
+    (folder / "a.onnx").write_bytes(b"")
+    ran = run("boards", "calibrate", "local", "a.onnx", "--json")
+    assert (ran.code, "cannot be emulated" in ran.document["error"]["message"]) == (2, True)
