@@ -134,7 +134,6 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "max_temperature_c": Rule("C", 30, 125),
         "tries": Rule("tries", 1, 100, whole=True),
         "cooldown_s": Rule("s", 0, 3600),
-        "max_swap_bytes": Rule("bytes", 0, 1 << 40, whole=True),
     },
     "emulation": {
         "llvm_core": text("core"),
