@@ -1428,9 +1428,13 @@ class Runner:
             target.replace(self.path(sha256))
         return {"sha256": sha256}
 
-    def on_clean(self, limit_bytes: int = OBJECTS_LIMIT_BYTES, everything: bool = False) -> dict[str, int]:
-        """Remove the objects used longest ago until the rest fits `limit_bytes`; `everything`: the whole
-        cache, this script included."""
+    def on_clean(self, limit_bytes: int | None = None, everything: bool = False) -> dict[str, int]:
+        """Remove the objects used longest ago until the rest fits `limit_bytes`: by default 2 GiB, or half of
+        the room that they and nobody take; `everything`: the whole cache, this script included."""
+        if limit_bytes is None:
+            held_bytes = sum(path.stat().st_size for path in self.objects.iterdir())
+            room_bytes = held_bytes + shutil.disk_usage(self.objects).free
+            limit_bytes = min(OBJECTS_LIMIT_BYTES, room_bytes // 2)
         kept_bytes, removed, removed_bytes = 0, 0, 0
         for path in sorted(self.objects.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
             size_bytes = path.stat().st_size

@@ -47,6 +47,8 @@ from edgeopt.runtimes import litert, onnxruntime
 
 HELLO_DEADLINE_S = 120.0
 REQUEST_DEADLINE_S = 1200.0
+CLEAN_AFTER_BYTES = 256e6
+"""Uploads after which a board is asked to keep its cache within bounds, as it is when it is connected."""
 MOST_SOAK_S = 1000.0
 """What the runner may take to warm a board up, and a little more."""
 COOLING_POLL_S = 2.0
@@ -103,6 +105,7 @@ class RunnerBoard:
         self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
         self._observer = observer or Observer()
         self._transport: Transport | None = None
+        self._put_bytes = 0
         self._dialogue: Dialogue | None = None
         self._claim, self._reboots = claim or Claim(), Reboots()
         self._token: int | None = None
@@ -389,6 +392,9 @@ class RunnerBoard:
         if self._dialogue is None:
             raise ConnectError(f"{self.name} is closed")
         try:
+            if self._put_bytes > CLEAN_AFTER_BYTES:
+                self._dialogue.ask("clean", REQUEST_DEADLINE_S)
+                self._put_bytes = 0
             yield self._dialogue
         except CandidateFailed:
             raise
@@ -415,6 +421,7 @@ class RunnerBoard:
         if size_bytes >= LONG_UPLOAD_BYTES and not self.is_this_machine:
             self._observer.announce(f"uploading {size_bytes / 1e6:.0f} MB to {self.name}")
         for name, path in files.items():
+            self._put_bytes += path.stat().st_size
             self._transport.put(path, name)
 
     def _require(self, runtime: str) -> None:

@@ -21,6 +21,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from edgeopt.boards import runner
 from edgeopt.boards.address import Address
 from edgeopt.boards.runner import RunnerBoard, job
 from edgeopt.core import plugins
@@ -233,6 +234,25 @@ def test_clean_removes_what_the_board_keeps(tmp_path: Path) -> None:
         opened.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)
         assert opened.clean() == 2  # the model and its inputs
         assert list((Path.home() / ".cache/edgeopt/objects").iterdir()) == []
+
+
+def test_a_small_disk_is_never_filled_by_a_long_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=True)
+    try:
+        monkeypatch.setenv("HOME", str(disk))
+        monkeypatch.setattr(runner, "CLEAN_AFTER_BYTES", 2e6)
+        with board("local") as opened:
+            for layers in range(10, 22):  # 2.6 MB to 5.5 MB each, 48 MB in all
+                (result,) = opened.measure([artifact(tmp_path, chain(layers))], FEEDS, SCREEN)
+                measured(result)
+            kept = sum(path.stat().st_size for path in (disk / ".cache/edgeopt/objects").iterdir())
+        assert kept < 13e6
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_whatever_a_runtime_prints_does_not_corrupt_the_answers(tmp_path: Path, monkeypatch) -> None:
