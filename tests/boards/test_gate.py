@@ -183,11 +183,13 @@ def test_a_firmware_that_runs_the_core_slower_than_the_kernel_says_is_caught(
 ) -> None:
     sensors.clock(0.7e9)  # this machine is faster, so the loop has no objection
     sensors.say("measure_clock", "frequency(48)=600117184")
-    board = opened(sensors.python, min_clock_ratio=0.8)
+    board = opened(sensors.python, min_clock_ratio=0.98)
     with pytest.raises(MeasurementInvalid, match=r"600 MHz where the kernel says 700: 0\.86") as refusal:
-        opened(sensors.python, min_clock_ratio=0.98).measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)
+        board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)
     assert refusal.value.exit_code == 4
-    only(board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN))
+    board.close()
+    tolerant = opened(sensors.python, min_clock_ratio=0.8)
+    only(tolerant.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN))
 
 
 def test_a_kernel_that_says_twice_the_clock_is_caught_by_the_loop_alone(
