@@ -31,9 +31,9 @@ KERNEL_OVERSTATES = 0.9
 """A kernel may say somewhat more than a core runs at: the RK3588's OPP table names clocks that the chip's own
 voltage regulation does not always reach. One that runs at less than this share is held back."""
 
-PART_SAMPLES, PARTS = 11, (3, 10)
-"""A window is looked at in three to ten parts, of eleven latencies or more where it has so many: the finer
-they are, the less of a window can be slow without being seen."""
+PART_SAMPLES, PART_MS, PARTS = 11, 250.0, (3, 10)
+"""A window is looked at in three to ten parts, of eleven latencies and a quarter of a second or more where it
+is that long: finer ones leave less of a window to be slow unseen, and make more of a hiccup."""
 LEAST_SAMPLES = 9
 """Fewer latencies than these do not tell a drift."""
 
@@ -151,7 +151,7 @@ def drift_of(latencies_ms: Sequence[float]) -> float | None:
     n = len(latencies_ms)
     if n < LEAST_SAMPLES:
         return None
-    parts = min(PARTS[1], max(PARTS[0], n // PART_SAMPLES))
+    parts = min(PARTS[1], max(PARTS[0], min(n // PART_SAMPLES, int(sum(latencies_ms) / PART_MS))))
     edges = [n * at // parts for at in range(parts + 1)]
     medians = [statistics.median(latencies_ms[start:end]) for start, end in pairwise(edges)]
     return max(medians) / min(medians) - 1 if min(medians) > 0 else None

@@ -154,8 +154,9 @@ def test_another_kind_of_loop_is_another_calibration() -> None:
         ([20.0] * 10 + [10.0] * 20, 1.0),  # it was slow, and recovered
         ([10.0] * 10 + [15.0] * 10 + [10.0] * 10, 0.5),  # slow only in the middle
         ([10.0] * 29 + [1000.0], 0.0),  # one hiccup is not a drift
-        ([10.0] * 20 + [20.0] * 113, 1.0),  # slow but for the beginning
-        ([10.0] * 120 + [20.0] * 13, 1.0),  # slow only at the end
+        ([50.0] * 20 + [100.0] * 113, 1.0),  # slow but for the beginning
+        ([50.0] * 120 + [100.0] * 13, 1.0),  # slow only at the end
+        ([1.0] * 400 + [9.0] * 50 + [1.0] * 400, 0.0),  # a hiccup of half a second, of fast inferences
         ([10.0] * 8, None),
     ],
 )
