@@ -132,7 +132,7 @@ def _features(profile: DeviceProfile, found: BoardFacts) -> Difference | None:
     missing = sorted(set(profile.get("cpu", "features") or []) - set(found.features))
     if not missing or not found.features:
         return None
-    return Difference("ISA flags", f"without {', '.join(missing)}", "them among those of /proc/cpuinfo")
+    return Difference("ISA flags", f"without {', '.join(missing)}", "with")
 
 
 def _ram(profile: DeviceProfile, found: BoardFacts) -> Difference | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +42,23 @@ def test_no_python(sshd: Sshd) -> None:
 
 def test_a_home_that_is_full_of_a_file(sshd: Sshd) -> None:
     (sshd.home / ".cache").write_text("not a folder")
-    assert "cannot store edgeopt_runner.py" in refusal(sshd.url).message
+    said = refusal(sshd.url).message
+    assert "cannot store edgeopt_runner.py: mkdir: " in said
+    assert "Not a directory" in said or "File exists" in said
+
+
+def test_a_32_bit_python_is_answered_with_the_64_bit_image(sshd: Sshd, tmp_path: Path) -> None:
+    """A process that says what one of a 32-bit userland says: that it is, and that it has no onnxruntime."""
+    python = tmp_path / "python32"
+    narrow = (
+        "import runpy, sys; sys.maxsize = 2**31 - 1; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    python.write_text(f'#!/bin/sh\nexec {sys.base_prefix}/bin/python3 -I -c "{narrow}" "$@"\n')
+    python.chmod(0o755)
+    error = refusal(f"{sshd.address}?identity={sshd.identity}&python={python}")
+    assert error.message == "rack: its Python is a 32-bit program and lacks onnxruntime"
+    assert "64-bit image" in str(error.hint)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

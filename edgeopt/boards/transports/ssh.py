@@ -103,7 +103,7 @@ class SshTransport:
         is_shared = folder == "runner"
         part = f"{name}.$$.part" if is_shared else f"{name}.part"
         size_bytes = source.stat().st_size if source.is_file() else 0  # what is there need not be here
-        enter = f'umask 077; [ -d "$F/{folder}" ] || mkdir -p "$F/{folder}"; cd "$F/{folder}" || exit'
+        enter = f'umask 077; [ -d "$F/{folder}" ] || mkdir -p "$F/{folder}" || exit; cd "$F/{folder}" || exit'
         channel = self._execute(
             f'{enter}; is() {{ s=$(sha256sum < "$1") && [ "${{s%% *}}" = {name} ]; }}; '
             f"if [ -f {name} ] && is {name}; then echo whole; exit; fi; "
