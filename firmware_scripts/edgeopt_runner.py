@@ -1349,11 +1349,11 @@ class Runner:
     def on_conditions(self) -> dict[str, Any]:
         return conditions()
 
-    def on_sample(self, meter: dict[str, Any]) -> dict[str, float]:
-        """Begin to read a meter that hangs on this machine; `on_sampled` ends it."""
+    def on_sample(self, meter: dict[str, Any]) -> dict[str, Any]:
+        """Begin to read a meter that hangs on this machine, or tell the `error`; `on_sampled` ends it."""
         self.on_sampled()
         self.sampler = Sampler(meter)
-        return {"now_s": time.perf_counter()}
+        return {**json.loads(self.sampler.first), "now_s": time.perf_counter()}
 
     def on_sampled(self) -> dict[str, Any]:
         """What was read since."""

@@ -6,6 +6,7 @@ The meters here are stand-ins: made-up samples, and a program that follows what 
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -19,15 +20,16 @@ import numpy as np
 import pytest
 
 from edgeopt.boards.address import Address
-from edgeopt.boards.metering import energy
-from edgeopt.boards.metering.link import Link, beside
-from edgeopt.boards.meters import Sample, Settings
+from edgeopt.boards.metering import energy, sampling
+from edgeopt.boards.metering.link import Link, beside, start, talk
+from edgeopt.boards.meters import Example, Sample, Settings
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.core import plugins
-from edgeopt.core.errors import ConfigError
+from edgeopt.core.errors import CommandError, ConfigError
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.profile import DeviceProfile, Fact
 from edgeopt.core.quantity import Quantity
+from edgeopt.testing import meters as conformance
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.sshd import Sshd, descendants
 
@@ -216,6 +218,47 @@ def test_a_meter_on_another_machine_is_read_there(tmp_path: Path, sshd: Sshd) ->
     assert result.energy_note is None  # the lag and the other clock cannot be told apart: both are taken off
     assert sshd.process
     assert not [pid for pid in descendants(sshd.process.pid) if "--sample" in cmdline(pid)]
+
+
+EXAMPLES = [
+    (kind, example)
+    for kind in ("hwmon", "pmic", "rapl", "model")
+    for example in plugins.load("meters", kind).EXAMPLES
+    if example.files
+]
+
+
+@pytest.mark.parametrize(("kind", "example"), EXAMPLES, ids=[example.name for _, example in EXAMPLES])
+def test_the_runner_reads_a_sensors_real_files(
+    kind: str, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files laid out as the kernel's, and a script as a stand-in for `vcgencmd`."""
+    conformance.lay_out(example, tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    settings = replace(example.settings, root=str(tmp_path))
+    with talk(Address.parse("local"), "here") as dialogue:
+        start(dialogue, settings)
+        time.sleep(0.6)
+        told = dialogue.ask("sampled", 30.0)
+    recorded = sampling.recording(told)
+    assert len(recorded.readings) >= 2
+    assert {reading.text for reading in recorded.readings} == {example.recording.readings[0].text}
+    assert recorded.cpu_s
+    watts = [sample.power_w for sample in plugins.load("meters", kind).parse(recorded, settings)]
+    if kind == "model" or "counter" in example.name or kind == "rapl":
+        assert not any(watts)  # a counter that stands still
+    else:
+        assert watts == pytest.approx([example.samples[0].power_w] * len(watts))
+        assert watts
+
+
+def test_a_sensor_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    settings = Settings("hwmon", address="1-0040", shunt_ohm=0.1, root=str(tmp_path))
+    with (
+        talk(Address.parse("local"), "here") as dialogue,
+        pytest.raises(CommandError, match="no hwmon sensor is 1-0040; there are: none"),
+    ):
+        start(dialogue, settings)
 
 
 def cmdline(pid: int) -> str:

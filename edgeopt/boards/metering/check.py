@@ -15,7 +15,7 @@ from edgeopt.boards.metering.energy import SETTLE_S
 from edgeopt.boards.metering.link import DEADLINE_S, Link, start, talk
 from edgeopt.boards.meters import EnergySource, Sample
 from edgeopt.core import plugins
-from edgeopt.core.errors import BoardError
+from edgeopt.core.errors import BoardError, CommandError
 from edgeopt.core.profile import DeviceProfile
 
 PATTERN = (5.0, 5.0, 4.0)
@@ -61,13 +61,14 @@ def look(name: str, board: Address, link: Link, profile: DeviceProfile) -> Seen:
         other = (
             stack.enter_context(talk(link.host, f"the meter's host {link.host}")) if link.host else dialogue
         )
-        start(other, link.settings)
+        try:
+            start(other, link.settings)
+        except CommandError as error:
+            raise _unreadable(name, error.message) from error
         marks = Pattern.of(dialogue.ask("exercise", DEADLINE_S, pattern=PATTERN))
         told = other.ask("sampled", DEADLINE_S)
     if "error" in told:
-        raise BoardError(
-            f"the meter of {name} cannot be read: {told['error']}", hint="see docs/boards/meters.md"
-        )
+        raise _unreadable(name, told["error"])
     recorded = sampling.recording(told)
     samples = module.parse(recorded, link.settings)
     seconds = sum(PATTERN)
@@ -111,8 +112,12 @@ def judge(name: str, seen: Seen, link: Link) -> None:
         raise BoardError(
             f"the meter of {name} shows {shown:.3g} W {what}, its profile says {known:.3g} W: more than "
             f"{MOST_OFF:g} times off",
-            hint=_likely(shown / known, link),
+            hint=_likely(_ratio_busy(seen) or shown / known, link),
         )
+
+
+def _unreadable(name: str, why: str) -> BoardError:
+    return BoardError(f"the meter of {name} cannot be read: {why}", hint="see docs/boards/meters.md")
 
 
 def _powers(samples: Sequence[Sample], marks: Pattern, same_clock: bool) -> tuple[float, float]:
@@ -126,6 +131,11 @@ def _powers(samples: Sequence[Sample], marks: Pattern, same_clock: bool) -> tupl
         low, high = np.quantile(power, (0.4, 0.8))
         idle, busy = power[power <= low], power[power >= high]
     return float(np.median(idle)), float(np.median(busy))
+
+
+def _ratio_busy(seen: Seen) -> float | None:
+    """What hangs on a board changes its idle power more than this."""
+    return seen.stress_w / seen.profile_stress_w if seen.profile_stress_w else None
 
 
 def _likely(ratio: float, link: Link) -> str:

@@ -15,7 +15,7 @@ from edgeopt.boards.metering.settings import modelled
 from edgeopt.boards.meters import EnergySource, Recording, Settings
 from edgeopt.boards.meters import model as power_model
 from edgeopt.core import plugins
-from edgeopt.core.errors import CandidateFailed, ConfigError, EdgeoptError
+from edgeopt.core.errors import CandidateFailed, CommandError, ConfigError, EdgeoptError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.profile import DeviceProfile
@@ -190,8 +190,14 @@ def talk(address: Address, name: str) -> Iterator[Dialogue]:
 
 
 def start(dialogue: Dialogue, settings: Settings) -> float:
-    """Begin to sample; returns that machine's clock less this one's, but for the answer's way here."""
+    """Begin to sample; returns that machine's clock less this one's, but for the answer's way here.
+
+    Raises:
+        CommandError: There is no such meter, or it does not answer.
+    """
     told = dialogue.ask("sample", DEADLINE_S, meter=sampling.order(settings))
+    if "error" in told:
+        raise CommandError(str(told["error"]))
     return float(told["now_s"]) - time.perf_counter()
 
 
