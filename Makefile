@@ -37,6 +37,8 @@ test: .venv/developing lint ## Everything that must hold, except the long suites
 	$(BIN)/pytest -n $(JOBS) -m "not long" $(PYTEST_FLAGS)
 
 lint: .venv/developing
+	@.ci/need shellcheck
+	shellcheck firmware_scripts/provision/*.sh firmware_scripts/provision/steps/*.sh
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -9,6 +9,7 @@ import typer
 from edgeopt.cli import calibrate as calibration
 from edgeopt.cli import examining, flags, lease, names, probing
 from edgeopt.cli import meter as metering
+from edgeopt.cli import provision as provisioning
 from edgeopt.cli.answer import Answer
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def up(
 
 app.command(epilog=calibration.EPILOG)(calibration.calibrate)
 app.command(epilog=metering.EPILOG)(metering.meter)
+app.command(epilog=provisioning.EPILOG)(provisioning.provision)
 
 
 for command in (lease.who, lease.lock, lease.unlock, lease.clean):

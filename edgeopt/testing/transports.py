@@ -8,6 +8,7 @@ def test_my_transport(check, tmp_path):
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -34,6 +35,16 @@ def check_commands(transport: Transport, folder: Path) -> None:
     _expect((result.status, result.stdout, result.stderr) == (3, "out\n", "it's\n"), f"{result}")
     long = transport.run("head -c 3000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2")
     _expect(len(long.stdout) == len(long.stderr) == 3_000_000, "output was lost")
+
+
+def check_standard_input(transport: Transport, folder: Path) -> None:
+    """A command gets exactly the bytes that it is given, then the end; by default the end at once."""
+    del folder
+    given = bytes(range(256)) * 4000
+    result = transport.run("sha256sum", stdin=given)
+    _expect(result.stdout.split()[0] == hashlib.sha256(given).hexdigest(), "stdin arrived changed")
+    _expect(transport.run("wc -c").stdout.strip() == "0", "a command without stdin was given something")
+    _expect(transport.run("true", stdin=given).status == 0, "a command that reads nothing failed")
 
 
 def check_slow_command(transport: Transport, folder: Path) -> None:
@@ -88,6 +99,7 @@ def check_runner(transport: Transport, folder: Path) -> None:
 
 CHECKS = (
     check_commands,
+    check_standard_input,
     check_slow_command,
     check_round_trip,
     check_missing_object,

@@ -75,8 +75,12 @@ class Transport(Protocol):
         """
         ...
 
-    def run(self, command: str, timeout_s: float = 30.0) -> CommandResult:
-        """Run a POSIX shell command."""
+    def run(self, command: str, timeout_s: float = 30.0, stdin: bytes = b"") -> CommandResult:
+        """Run a POSIX shell command, which reads `stdin`.
+
+        Raises:
+            CommandError: It takes longer than `timeout_s`.
+        """
         ...
 
     def close(self) -> None: ...

@@ -64,11 +64,11 @@ class LocalTransport:
             raise CommandError(f"{sha256[:12]} is not among this machine's objects, or is damaged")
         shutil.copyfile(stored, target)
 
-    def run(self, command: str, timeout_s: float = 30.0) -> CommandResult:
+    def run(self, command: str, timeout_s: float = 30.0, stdin: bytes = b"") -> CommandResult:
         try:
             done = subprocess.run(
                 ["/bin/sh", "-c", command],
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
+                input=stdin, capture_output=True, timeout=timeout_s, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise CommandError(f"{command!r} took longer than {timeout_s:g} s") from error
