@@ -41,6 +41,9 @@ put_file() {
   mv "$1.edgeopt-new" "$1"
 }
 
+# Whether a file holds just what stdin says.
+holds() { [ -f "$1" ] && [ "$(cat && echo .)" = "$(cat "$1" && echo .)" ]; }
+
 has_systemd() { [ -d /run/systemd/system ]; }
 have() { command -v "$1" > /dev/null; }
 
@@ -91,7 +94,7 @@ do_step() {
     printf 'reason\tthis did not hold: %s\nstate\tfailed\n' "$(of_kind change | head -n 1)"
     return
   fi
-  printf '%s\n' "$before" | grep '^change	'
+  printf '%s\n' "$before" | grep -E '^(change|note)	'
   printf 'state\tchanged\n'
 }
 

@@ -36,7 +36,7 @@ governor_check() {
   [ -n "$found" ] || not_here "no frequency scaling in $GOVERNOR_POLICIES"
   if ! has_systemd; then
     note "there is no systemd here: the governor is set until the next boot only"
-  elif ! governor_unit | cmp -s - "$GOVERNOR_UNIT"; then
+  elif ! governor_unit | holds "$GOVERNOR_UNIT"; then
     change "at every boot: $GOVERNOR_UNIT"
   fi
 }

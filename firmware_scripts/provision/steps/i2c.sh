@@ -55,10 +55,10 @@ i2c_check() {
     change "dtparam=i2c_arm=on in $config"
     reboot_needed "the I²C bus is on from the next boot"
   fi
-  i2c_attach | cmp -s - "$I2C_SCRIPT" || change "$I2C_SCRIPT, which names chip and shunt ($METER_SHUNT_MICROOHM µΩ)"
+  i2c_attach | holds "$I2C_SCRIPT" || change "$I2C_SCRIPT, which names chip and shunt ($METER_SHUNT_MICROOHM µΩ)"
   if ! has_systemd; then
     note "there is no systemd here: run $I2C_SCRIPT at boot"
-  elif ! i2c_unit | cmp -s - "$I2C_UNIT"; then
+  elif ! i2c_unit | holds "$I2C_UNIT"; then
     change "at every boot: $I2C_UNIT"
   fi
 }

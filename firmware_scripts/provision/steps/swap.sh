@@ -5,7 +5,13 @@
 # Off now, and at every boot: masking swap.target holds back fstab, zram-generator and Raspberry Pi OS's rpi-swap;
 # dphys-swapfile (Raspberry Pi OS 12) and zramswap turn swap on by themselves.
 
-swap_active() { awk 'NR > 1 { print $1, $3, $4, $5 }' /proc/swaps; }
+# Device, size and use in KiB, priority.
+swap_active() { sed 1d /proc/swaps | while read -r device _ size used priority; do echo "$device $size $used $priority"; done; }
+swap_used() {
+  total=0
+  for used in $(swap_active | cut -d ' ' -f 3); do total=$((total + used)); done
+  echo "$total"
+}
 swap_services() {
   for service in dphys-swapfile zramswap; do
     [ "$(systemctl is-enabled "$service" 2> /dev/null)" != enabled ] || echo "$service"
@@ -28,8 +34,8 @@ swap_check() {
 }
 
 swap_do() {
-  free=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)
-  used=$(swap_active | awk '{ sum += $3 } END { print sum + 0 }')
+  free=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
+  used=$(swap_used)
   [ "$used" -lt "$free" ] ||
     fail "$((used / 1024)) MiB are in swap and only $((free / 1024)) MiB of memory are free: end programs, or reboot"
   if has_systemd; then

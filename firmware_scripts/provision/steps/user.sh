@@ -15,7 +15,7 @@ user_lacks_keys() {
   [ "$MEASURE_USER" != "$LOGIN_USER" ] || return 1
   # Only root may look into another's home, and without root nothing is changed here.
   [ "$(id -u)" = 0 ] || return 1
-  ! cmp -s "$(user_keys "$LOGIN_USER")" "$(user_keys "$MEASURE_USER")"
+  ! holds "$(user_keys "$MEASURE_USER")" < "$(user_keys "$LOGIN_USER")"
 }
 
 user_check() {

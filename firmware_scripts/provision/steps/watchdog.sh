@@ -18,7 +18,7 @@ watchdog_check() {
   [ -e /dev/watchdog ] || not_here "there is no hardware watchdog (/dev/watchdog)"
   has_systemd || not_here "there is no systemd here to feed the watchdog"
   if [ -e "$WATCHDOG_FILE" ]; then
-    ! watchdog_config | cmp -s - "$WATCHDOG_FILE" || return 0
+    ! watchdog_config | holds "$WATCHDOG_FILE" || return 0
   elif watchdog_is_fed; then
     return
   fi
