@@ -31,7 +31,7 @@ user_do() {
   if ! user_exists; then
     keep created "$MEASURE_USER"
     # A star is a password that nothing matches; the ! of a locked account would keep keys out, too.
-    useradd --create-home --shell /bin/sh --password '*' "$MEASURE_USER"
+    useradd --create-home --user-group --shell /bin/sh --password '*' "$MEASURE_USER"
   fi
   if user_lacks_keys; then
     [ -s "$(user_keys "$LOGIN_USER")" ] || fail "$LOGIN_USER has no authorized_keys to let into $MEASURE_USER: ssh-copy-id"
@@ -59,6 +59,8 @@ user_undo() {
       ! have pkill || pkill -KILL -u "$name" || :
       userdel --remove "$name"
     }
+    # Of the same name; userdel takes it along only where login.defs says so.
+    ! getent group "$name" > /dev/null || groupdel "$name"
     change "account $name gone, with its home"
     return
   fi

@@ -53,8 +53,8 @@ CPUFREQ = (
 LISTING = (
     "find / -xdev ! -path '/var/log/*' ! -path '/var/lib/sudo/*' ! -path '/root/.cache*' ! -name '*-' "
     "! -name .pwd.lock ! -name 'sub?id*' -type f -printf '%p %s %m %U %G\\n' | sort; "
-    "find /home /boot /etc /var/lib -xdev -type d | sort; "
-    f"cat {PARANOID} /proc/swaps /etc/passwd /etc/shadow /etc/group /boot/firmware/* 2> /dev/null"
+    "find /home /boot /etc /var/lib -xdev -type d 2> /dev/null | sort; "
+    f"cat {PARANOID} /proc/swaps /etc/passwd /etc/shadow /etc/group /boot/firmware/* 2> /dev/null || :"
 )
 
 
