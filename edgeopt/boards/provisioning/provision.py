@@ -22,7 +22,8 @@ from edgeopt.core.progress import Observer
 
 Action = Literal["check", "do", "undo"]
 
-STEP_TIMEOUT_S = 300.0
+STEP_TIMEOUT_S = 150.0
+ALIVE_TIMEOUT_S = 20.0
 RUNTIME_TIMEOUT_S = 1800.0
 """Unpacking and compiling 200 MB takes a slow SD card minutes."""
 
@@ -239,6 +240,13 @@ def _step(
     try:
         done = rights.run(transport, composed, action, step.name, timeout_s)
     except CommandError as error:
+        # A cable that is pulled behind an emulator breaks no connection: nothing answers any more.
+        try:
+            transport.run("true", ALIVE_TIMEOUT_S)
+        except CommandError:
+            raise ConnectError(
+                f"lost the connection in step {step.name}", hint="repeat the command: it goes on from there"
+            ) from error
         return StepResult(step, "failed", reason=f"{error.message}: repeat the command")
     if result := parse(step, done.stdout):
         return result

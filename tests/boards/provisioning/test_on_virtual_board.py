@@ -219,11 +219,14 @@ def test_a_user_whom_sudo_does_not_know_is_said(board: Board) -> None:
         run(board.running.url, "do", ["perf"], PASSWORD)
 
 
-def test_a_cable_that_is_pulled_in_mid_run_is_said_and_the_next_run_goes_on(board: Board) -> None:
+def test_a_cable_that_is_pulled_in_mid_run_is_said_and_the_next_run_goes_on(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeopt.boards.provisioning.provision.STEP_TIMEOUT_S", 30.0)
+    monkeypatch.setattr("edgeopt.boards.provisioning.provision.ALIVE_TIMEOUT_S", 5.0)
     url = board.running.root_url
-    board.root(
-        "flock /run/edgeopt-provision.lock sleep 15 > /dev/null 2>&1 &"
-    )  # the step has begun, and waits
+    # The step has begun, and waits for somebody else's.
+    board.root("flock /run/edgeopt-provision.lock sleep 50 > /dev/null 2>&1 < /dev/null &")
 
     def pull() -> None:
         wait_until(lambda: "do perf" in board.root("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
@@ -237,23 +240,24 @@ def test_a_cable_that_is_pulled_in_mid_run_is_said_and_the_next_run_goes_on(boar
     pulling.join()
     with board.running.qmp() as emulator:
         emulator.set_link(up=True)
-    wait_until(lambda: _reachable(url))
+    monkeypatch.setattr("edgeopt.boards.provisioning.provision.STEP_TIMEOUT_S", 150.0)
+    monkeypatch.setattr("edgeopt.boards.provisioning.provision.ALIVE_TIMEOUT_S", 20.0)
     assert states(run(url, "do", ["perf"]))["perf"] in ("changed", "unchanged")
     assert board.root(f"cat {PARANOID}") == "2\n"
     assert states(run(url, "do", ["perf"])) == {"perf": "unchanged"}
     run(url, "undo", ["perf"])
-    assert board.root(f"cat {PARANOID}; ls /etc/sysctl.d /var/lib").split()[0] == "3"
+    assert board.root(f"cat {PARANOID}") == "3\n"
 
 
 def test_killed_between_record_and_change_it_is_resumed_with_the_first_record(board: Board) -> None:
     url = board.running.root_url
     (step,) = (step for step in every.all_steps() if step.name == "perf")
     dying = replace(
-        step, script=step.script.replace('  echo "$PERF_WANTED" >', '  kill -9 $$\n  echo "$PERF_WANTED" >')
+        step, script=step.script.replace('  echo "$PERF_WANTED" >', '  kill -9 0\n  echo "$PERF_WANTED" >')
     )
     assert dying != step
-    killed = run_steps(url, "do", [dying])
-    assert states(killed) == {"perf": "failed"}
+    with pytest.raises(ConnectError):
+        run_steps(url, "do", [dying])
     assert board.root(f"cat {PARANOID} /var/lib/edgeopt/provision/perf/value") == "3\n3\n"
     board.root(f"echo 4 > {PARANOID}")  # not what was there before
     assert states(run(url, "do", ["perf"])) == {"perf": "changed"}
@@ -270,9 +274,11 @@ def test_a_step_that_fails_says_why_and_the_others_go_on(board: Board) -> None:
 
 
 def test_swap_that_memory_cannot_take_stays(board: Board) -> None:
-    board.root("mount -t tmpfs tmpfs /mnt; cp /proc/meminfo /mnt/meminfo; "
-               "sed -i 's/^MemAvailable:.*/MemAvailable: 0 kB/' /mnt/meminfo; "
-               f"mount --bind /mnt/meminfo /proc/meminfo; {SWAP}")  # fmt: skip
+    """Nobody fills a real swap here: the kernel's figure of free memory is replaced by another."""
+    board.root(
+        f"{SWAP} sed 's/^MemAvailable:.*/MemAvailable:       0 kB/' /proc/meminfo > /run/meminfo && "
+        "mount --bind /run/meminfo /proc/meminfo && grep MemAvailable /proc/meminfo"
+    )
     done = run(board.running.root_url, "do", ["swap"])
     assert states(done) == {"swap": "failed"}
     assert "only 0 MiB of memory are free" in str(done.results[0].reason)
@@ -347,11 +353,3 @@ def test_the_real_runtime_measures_afterwards(board: Board) -> None:
     assert states(done) == {"runtime": "changed"}, done.results[0].reason
     version = board.root(f"{done.python} -c 'import onnxruntime; print(onnxruntime.__version__)'")
     assert version.startswith("1.2")
-
-
-def _reachable(url: str) -> bool:
-    try:
-        ssh.connect(Address.parse(url)).close()
-    except ConnectError:
-        return False
-    return True
