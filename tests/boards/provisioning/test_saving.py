@@ -50,7 +50,7 @@ def test_what_cannot_be_edited_is_left_alone_and_said(text: str) -> None:
 
 def test_another_user_is_written_too(home: Path) -> None:
     file = home / ".config" / "edgeopt" / "boards.toml"
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(TEXT)
     board = Inventory.load(home).get("kitchen")
     assert write(board, replace(board.address, user="edgeopt"), "/home/edgeopt/p") == file
