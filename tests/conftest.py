@@ -15,6 +15,7 @@ from edgeopt.boards import places, profiles
 from edgeopt.boards.virtual import machine
 from edgeopt.boards.virtual.running import Running
 from edgeopt.resources import resource
+from tests.faults import sample
 from tests.sshd import Sshd, make_key
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -36,6 +37,10 @@ TOLERANT = re.sub(
     flags=re.MULTILINE,
 )
 """This machine, whatever else it does."""
+
+
+def pytest_report_header() -> str:
+    return f"faults of today: EDGEOPT_FAULT_SEED={sample.seed()}"
 
 
 @pytest.fixture(autouse=True)

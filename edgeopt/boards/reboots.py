@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from edgeopt.core.errors import BoardError, CandidateRebooted, ConnectError
+from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import BoardError, CandidateFailed, CandidateRebooted, ConnectError
+from edgeopt.core.measurement import Measurement
+
+Results = list[Measurement | CandidateFailed]
 
 MOST = 2
 """So many reboots are no accident."""
@@ -44,6 +49,37 @@ class Reboots:
             self._counts.update(self._running)
         self._boot, self._running = boot, ()
 
+    def measured(
+        self, artifacts: Sequence[Artifact], measure: Callable[[Sequence[Artifact]], Results], name: str
+    ) -> Results:
+        """Measure together, but what ran when the board rebooted first alone.
+
+        Args:
+            measure: Measures some together; the first is the control.
+            name: The board's.
+
+        Raises:
+            BoardError: It reboots whatever runs.
+        """
+        alone: dict[int, Measurement | CandidateFailed] = {}
+        for index, artifact in enumerate(artifacts):
+            if self.suspects(key := run_key(artifact)):
+                try:
+                    self.require(key)
+                    (alone[index],) = measure([artifact])
+                    self.acquit(key, name)
+                except CandidateFailed as failed:
+                    alone[index] = failed
+        if len(artifacts) == len(alone) == 1:
+            return [alone[0]]
+        failed_ones = {index: one for index, one in alone.items() if isinstance(one, CandidateFailed)}
+        well = [index for index in range(len(artifacts)) if index not in failed_ones]
+        together = measure([artifacts[index] for index in well]) if well else []
+        results = failed_ones | dict(zip(well, together, strict=True))
+        ordered = [results[index] for index in range(len(artifacts))]
+        # Without its control, nobody is related to another one instead.
+        return [uncontrolled(result) for result in ordered] if 0 in failed_ones else ordered
+
     def suspects(self, run: str) -> bool:
         return self._counts[run] > 0
 
@@ -69,3 +105,13 @@ class Reboots:
                 f"{name} reboots again and again while it is measured, and no single model is at fault",
                 hint="check its power supply and its watchdog; the same command resumes",
             )
+
+
+def run_key(artifact: Artifact) -> str:
+    """What is run: the same file may be run with other options."""
+    return f"{artifact.sha256} {sorted(artifact.session_options.items())}"
+
+
+def uncontrolled(result: Measurement | CandidateFailed) -> Measurement | CandidateFailed:
+    """Related to no control."""
+    return replace(result, control_ratio=None) if isinstance(result, Measurement) else result

@@ -25,7 +25,7 @@ from edgeopt.boards.identity import IMAGE
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import METERING_S, Beside, Link, beside
 from edgeopt.boards.meters import EnergySource
-from edgeopt.boards.reboots import Reboots
+from edgeopt.boards.reboots import Reboots, run_key, uncontrolled
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.validity import Speed, Thresholds, of_board
 from edgeopt.core.artifact import Artifact
@@ -130,37 +130,12 @@ class RunnerBoard:
             measured = iter(self.measure(fitting, feeds, protocol) if fitting else ())
             merged = [why or next(measured) for why in refused]
             # Without its control, nobody is related to another one instead.
-            return [_uncontrolled(result) for result in merged] if refused[0] else merged
+            return [uncontrolled(result) for result in merged] if refused[0] else merged
         for artifact in artifacts:
             self._require(artifact.runtime)
         with self._reachable():
             pass  # only now it is known whether it has rebooted
-        alone = {
-            index: self._alone(artifact, feeds, protocol)
-            for index, artifact in enumerate(artifacts)
-            if self._reboots.suspects(_run_key(artifact))
-        }
-        failed = {index: one for index, one in alone.items() if isinstance(one, CandidateFailed)}
-        if len(artifacts) == len(alone) == 1:
-            return [alone[0]]
-        well = [index for index in range(len(artifacts)) if index not in failed]
-        together = self._valid([artifacts[index] for index in well], feeds, protocol) if well else []
-        results = dict(zip(well, together, strict=True))
-        if 0 in failed:  # nothing else was the control
-            results = {index: _uncontrolled(result) for index, result in results.items()}
-        return [failed.get(index) or results[index] for index in range(len(artifacts))]
-
-    def _alone(
-        self, artifact: Artifact, feeds: Feeds, protocol: MeasuringProtocol
-    ) -> Measurement | CandidateFailed:
-        """Measure what ran when the board rebooted, with nothing else beside it."""
-        try:
-            self._reboots.require(_run_key(artifact))
-        except CandidateFailed as failed:
-            return failed
-        (result,) = self._valid([artifact], feeds, protocol)
-        self._reboots.acquit(_run_key(artifact), self.name)
-        return result
+        return self._reboots.measured(artifacts, lambda some: self._valid(some, feeds, protocol), self.name)
 
     def _valid(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
@@ -198,7 +173,7 @@ class RunnerBoard:
     ) -> tuple[dict[str, Any], Beside]:
         """The runner's answer to one `measure`, and what a meter saw beside it; what the board lacks is
         uploaded when it says so."""
-        running = [_run_key(artifact) for artifact in artifacts[1:] or artifacts]
+        running = [run_key(artifact) for artifact in artifacts[1:] or artifacts]
         with (
             self._reboots.running(running),
             self._reachable() as dialogue,
@@ -318,7 +293,7 @@ class RunnerBoard:
     @contextlib.contextmanager
     def _suspected(self, artifact: Artifact) -> Iterator[Dialogue]:
         """A conversation in which one artifact runs, unless it reboots the board."""
-        key = _run_key(artifact)
+        key = run_key(artifact)
         with self._reboots.running([key]), self._reachable() as dialogue:
             self._reboots.require(key)
             yield dialogue
@@ -355,7 +330,7 @@ class RunnerBoard:
             if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
                 raise self._lacks(onnxruntime.NAME)
             if self._dialogue:
-                self._dialogue.ask("clean", REQUEST_DEADLINE_S)
+                self._dialogue.ask("clean", HELLO_DEADLINE_S)
             self._reboots.connected((hello["files"].get(BOOT_ID) or "").strip() or None)
         except BaseException:
             self._disconnect()
@@ -455,15 +430,6 @@ class RunnerBoard:
         return (
             replace(result, roofline_fraction=min(1.0, ceiling_ms / result.p50_ms)) if ceiling_ms else result
         )
-
-
-def _uncontrolled(result: Measurement | CandidateFailed) -> Measurement | CandidateFailed:
-    return replace(result, control_ratio=None) if isinstance(result, Measurement) else result
-
-
-def _run_key(artifact: Artifact) -> str:
-    """What is run: the same file may be run with other options."""
-    return f"{artifact.sha256} {sorted(artifact.session_options.items())}"
 
 
 _RUNTIMES = {onnxruntime.NAME: onnxruntime, litert.NAME: litert}

@@ -127,7 +127,10 @@ class SshTransport:
                 while data := stream.read(CHUNK_BYTES):
                     channel.sendall(data)
                 channel.shutdown_write()
-        result = self._finished(channel, time.monotonic() + STALL_LIMIT_S)
+        try:
+            result = self._finished(channel, time.monotonic() + STALL_LIMIT_S)
+        except CommandError as error:  # what was sent may be on its way still, on a line that is dead
+            raise ConnectError(f"{self._name} has been silent for {STALL_LIMIT_S:g} s") from error
         if result.status:
             if started and not is_shared:
                 self.run(f"{enter}; rm -f {name}.part")  # a full disk needs the room

@@ -1,0 +1,187 @@
+"""Cables, hangs, resets, memory and clocks of a machine of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeopt.boards import dialogue, lease, profiles
+from edgeopt.boards.transports import _ssh_connection, ssh
+from edgeopt.boards.virtual import machine
+from edgeopt.core.errors import CandidateRebooted, CandidateStarved, ConnectError
+from tests.boards.virtual.processes import wait_until
+from tests.faults.bench import at_once
+from tests.faults.guest import LONG, Guest, measured
+from tests.faults.sample import sampled
+
+Given = Callable[[Guest], None]
+
+
+@pytest.fixture
+def guest(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
+    monkeypatch.setattr(lease, "BEAT_S", 4.0)
+    monkeypatch.setattr(dialogue, "MISSED_BEATS", 10)
+    monkeypatch.setattr(ssh, "STALL_LIMIT_S", 60.0)
+    monkeypatch.setattr(_ssh_connection, "ANSWER_TIMEOUT_S", 60.0)
+    running = machine.up(profiles.load("rpi4"), ram_bytes=256 << 20)
+    made = Guest(running, tmp_path)
+    yield made
+    made.close()
+    machine.down(running)
+
+
+def cable_pulled_at_connect(guest: Guest) -> None:
+    with guest.running.qmp() as qmp:
+        qmp.set_link(up=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_ssh_connection, "ANSWER_TIMEOUT_S", 3.0)
+            with pytest.raises(ConnectError, match="does not answer"):
+                ssh.connect(_address(guest))
+        qmp.set_link(up=True)
+
+
+def cable_pulled_during_upload(guest: Guest) -> None:
+    large, board = guest.model("never large", megabytes=16), guest.board
+    with guest.running.qmp() as qmp, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssh, "STALL_LIMIT_S", 15.0)
+        with (
+            at_once(lambda: _parts(guest) > 1 << 20, lambda: qmp.set_link(up=False)),
+            pytest.raises(ConnectError, match=r"silent|lost|gone"),
+        ):
+            board.measure([large], {}, LONG)
+        qmp.set_link(up=True)
+    measured(guest.patiently(large))
+    assert guest.say(f"sha256sum < .cache/edgeopt/objects/{large.sha256}").split()[0] == large.sha256
+
+
+def cable_pulled_during_measurement(guest: Guest) -> None:
+    assert guest.board
+    with guest.running.qmp() as qmp:
+        with (
+            at_once(guest.is_loaded, lambda: qmp.set_link(up=False)),
+            pytest.raises(ConnectError, match=r"silent|lost|gone"),
+        ):
+            guest.measure(protocol=LONG)
+        qmp.set_link(up=True)
+
+
+def hang(guest: Guest) -> None:
+    assert guest.board
+    with guest.running.qmp() as qmp, contextlib.ExitStack() as stack:
+        stack.callback(qmp.cont)
+        stack.enter_context(pytest.raises(ConnectError, match=r"silent|lost"))
+        stack.enter_context(at_once(guest.is_loaded, qmp.stop))
+        guest.measure(protocol=LONG)
+
+
+def one_reset_is_nobodys_fault(guest: Guest) -> None:
+    assert guest.board
+    with (
+        guest.running.qmp() as qmp,
+        at_once(guest.is_loaded, qmp.system_reset),
+        pytest.raises(ConnectError),
+    ):
+        guest.measure(protocol=LONG)
+
+
+def who_resets_the_board_twice_fails_alone(guest: Guest) -> None:
+    good, bad = guest.model("never good"), guest.model("always mark", megabytes=1)
+    assert guest.board
+    with guest.running.qmp() as qmp:
+        for _ in range(2):
+            guest.patiently_connect()
+            with at_once(guest.is_loaded, qmp.system_reset), pytest.raises(ConnectError):
+                guest.measure(good, bad, protocol=LONG)
+    first, second = guest.patiently(good, bad)
+    measured([first])
+    assert type(second) is CandidateRebooted
+    assert second.message == "rebooted the board, and again when it was tried alone"
+
+
+def reset_during_upload(guest: Guest) -> None:
+    large, board = guest.model("never large", megabytes=16), guest.board
+    with (
+        guest.running.qmp() as qmp,
+        at_once(lambda: _parts(guest) > 1 << 20, qmp.system_reset),
+        pytest.raises(ConnectError),
+    ):
+        board.measure([large], {}, LONG)
+    measured(guest.patiently(large))
+    assert guest.say(f"sha256sum < .cache/edgeopt/objects/{large.sha256}").split()[0] == large.sha256
+
+
+def memory_ends(guest: Guest) -> None:
+    """256 MB, really used up: the kernel kills the model, not the board's SSH server."""
+    good, greedy = guest.model("never good"), guest.model("run eat")
+    first, second = guest.measure(good, greedy)
+    measured([first])
+    assert type(second) is CandidateStarved
+    assert "out of memory" in second.message
+
+
+def clock_jumps(guest: Guest) -> None:
+    assert guest.board
+    jump = "date -s '2031-01-01'; sleep 1; date -s '2001-01-01'"
+    with at_once(guest.is_loaded, lambda: guest.say(jump, root=True)):
+        (result,) = guest.measure()
+    measured([result])
+    assert all(0 < latency < 60_000 for latency in result.latencies_ms)
+
+
+def power_is_cycled(guest: Guest) -> None:
+    """The command that a configuration names resets the board, here through its emulator's socket."""
+    from edgeopt.boards import power
+
+    before = guest.say("cat /proc/sys/kernel/random/boot_id")
+    program = (
+        "from pathlib import Path; from edgeopt.boards.virtual.qmp import Qmp\n"
+        f"with Qmp(Path({str(guest.running.folder / 'qmp')!r})) as qmp: qmp.system_reset()"
+    )
+    script = guest.folder / "cycle"
+    script.write_text(program)
+    power.cycle(f"{sys.executable} {script}", "kitchen")
+    wait_until(lambda: _boot_id(guest) not in ("", before), 300)
+
+
+FAULTS: dict[str, Given] = {
+    given.__name__: given
+    for given in (
+        cable_pulled_at_connect, cable_pulled_during_upload, cable_pulled_during_measurement, hang,
+        one_reset_is_nobodys_fault, who_resets_the_board_twice_fails_alone, reset_during_upload, memory_ends,
+        clock_jumps, power_is_cycled,
+    )
+}  # fmt: skip
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", sampled(FAULTS, 1))
+def test_fault(name: str, guest: Guest) -> None:
+    FAULTS[name](guest)
+    measured(guest.patiently())
+    guest.close()
+    assert guest.leftovers() == ""
+
+
+def _address(guest: Guest):
+    from edgeopt.boards.address import Address
+
+    return Address.parse(guest.running.url)
+
+
+def _parts(guest: Guest) -> int:
+    """Bytes of an upload that has not ended."""
+    try:
+        return int(guest.say("cat .cache/edgeopt/objects/*.part 2>/dev/null | wc -c") or 0)
+    except (ConnectError, ValueError):
+        return 0
+
+
+def _boot_id(guest: Guest) -> str:
+    try:
+        return guest.say("cat /proc/sys/kernel/random/boot_id")
+    except ConnectError:
+        return ""
