@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -131,6 +132,8 @@ class Bench:
     def close(self) -> None:
         self.disconnect()
         self.proxy.close()
+        while (folder := self.sshd.home / ".cache").is_mount():  # a test has failed
+            subprocess.run(["umount", "-l", folder], check=True)
 
     def leftovers(self) -> list[str]:
         """What is on the board that should not be, once everything has had time to end."""
