@@ -49,7 +49,8 @@ def measure(
 
     Returns:
         `{"device", "board", "provenance", "system", "effort", "pairwise_error", "measurements": [T…],
-        "comparisons": […]}`; each T has `intervals` (95 %, by figure) and `regions`
+        "comparisons": […]}`; each T has `intervals` (95 %, by figure), `failure` (the kind of
+        error of a model that did not run) and `regions`
         (`[{"region", "operators", "ms"}…]`; None if not asked for). A model that the board cannot run
         is FAILED, with its reason.
 
@@ -225,7 +226,8 @@ def _row(
         reason=None if isinstance(result, Measurement) else result.message,
     )
     known = intervals(result) if isinstance(result, Measurement) else {}
-    return trial_document(trial) | {"trial": None, "intervals": known}
+    failure = None if isinstance(result, Measurement) else result.kind
+    return trial_document(trial) | {"trial": None, "intervals": known, "failure": failure}
 
 
 def _by_region(

@@ -34,6 +34,7 @@ from edgeopt.core.errors import (
     BoardError,
     BusyError,
     CandidateFailed,
+    CandidateUnsteady,
     CommandError,
     ConfigError,
     ConnectError,
@@ -162,7 +163,7 @@ class RunnerBoard:
         results = energy.added(results, answer)
         # The control was steady in the same seconds: it is the candidate itself that is not.
         return [
-            CandidateFailed(f"cannot be measured: {result.validity}, in {limits.tries} tries")
+            CandidateUnsteady(f"cannot be measured: {result.validity}, in {limits.tries} tries")
             if isinstance(result, Measurement) and result.validity
             else self._with_roofline(result, artifact, feeds)
             for result, artifact in zip(results, artifacts, strict=True)

@@ -121,6 +121,12 @@ class CandidateRebooted(CandidateFailed):
     kind = "reboot"
 
 
+class CandidateUnsteady(CandidateFailed):
+    """It ran, but its times broke the protocol's rules in every try while the control's did not."""
+
+    kind = "unsteady"
+
+
 class StudyError(EdgeoptError):
     """A study on disk cannot be continued: it belongs to another model, data set, board or runtime."""
 

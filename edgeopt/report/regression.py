@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
-from edgeopt.core.errors import ConfigError
+from edgeopt.core.errors import CandidateUnsteady, ConfigError
 from edgeopt.report.ratio import Z_95
 
 Verdict = Literal["worse", "no worse", "undecided"]
@@ -132,6 +132,8 @@ def _check(row: Document, old: Document, condition: Condition, tests: int, error
         return Check(row["name"], figure, before, now, growth, ends, allowed, verdict, reason)
 
     if row.get("state") == "FAILED" and figure != "size":
+        if row.get("failure") == CandidateUnsteady.kind:
+            return said("undecided", str(row.get("reason")))
         return said("worse", f"it ran before, and does not any more: {row.get('reason')}")
     if now is None or not before:
         return said("undecided", f"{figure} was not measured {'now' if now is None else 'before'}")

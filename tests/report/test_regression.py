@@ -113,6 +113,14 @@ def test_a_model_that_does_not_run_any_more_is_worse() -> None:
     assert (check.verdict, "out of memory" in str(check.reason)) == ("worse", True)
 
 
+def test_a_model_that_could_not_be_measured_for_noise_is_undecided() -> None:
+    unsteady = row(
+        p50=None, state="FAILED", failure="unsteady", reason="cannot be measured: it drifted by 9 %"
+    )
+    check = one(unsteady, row())
+    assert (check.verdict, check.reason) == ("undecided", "cannot be measured: it drifted by 9 %")
+
+
 def test_figures_of_a_model_have_its_pairwise_error() -> None:
     same = {"sha256": "x", "runtime": "onnxruntime", "session_options": {"threads": 1}}
     emulated = {"provenance": "emulated", "pairwise_error": 0.1}
