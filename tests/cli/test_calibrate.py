@@ -28,7 +28,7 @@ def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices.mkdir(parents=True)
     (devices / "local.toml").write_text(TOLERANT)
     monkeypatch.setattr(
-        calibrate, "PROTOCOL", replace(calibrate.PROTOCOL, window_s=0.1, slice_s=0.05, min_runs=5)
+        calibrate, "PROTOCOL", replace(calibrate.PROTOCOL, window_s=0.2, slice_s=0.1, min_runs=5)
     )
     monkeypatch.setattr(calibrate, "COPY_BYTES", 16 << 20)
 
@@ -38,18 +38,23 @@ def test_this_machine_is_calibrated_and_the_facts_are_its_own(run: Callable[...,
     assert ran.code == 0, ran.err
     document = ran.document
     told = {row["fact"] for row in document["facts"]}
-    assert {"measured.gemm_fp32_gflops_1", "measured.gemm_int8_gops_1"} <= told <= ALL
+    assert told <= ALL
+    assert told
+    # Eight times were taken, of which one makes no fact; what a busy machine cannot tell is named.
+    assert len(told) + len(document["missing"]) in (7, 8)
+    assert all(one["reason"] for one in document["missing"])
     assert all(row["value"] > 0 for row in document["facts"])
     assert Path(document["file"]).is_file()
     assert document["emulation"] is None
-    fact = profiles.load("local", "local").fact("measured", "gemm_fp32_gflops_1")
+    section, name = document["facts"][0]["fact"].split(".")
+    fact = profiles.load("local", "local").fact(section, name)
     assert fact is not None
     assert fact.source.startswith("measured by edgeopt boards calibrate on 20")
     assert "onnxruntime" in fact.source
-    assert profiles.load("local").fact("measured", "gemm_fp32_gflops_1") is None
+    assert profiles.load("local").fact(section, name) is None
     shown = run("devices", "show", "local", "--board", "local", "--json").document["facts"]
-    assert shown["measured"]["gemm_fp32_gflops_1"]["value"] == fact.value
-    assert "measured" not in run("devices", "show", "local", "--json").document["facts"]
+    assert shown[section][name]["value"] == fact.value
+    assert section not in run("devices", "show", "local", "--json").document["facts"]
 
 
 def test_a_board_over_ssh_is_calibrated_and_used_with_its_facts(
@@ -61,8 +66,8 @@ def test_a_board_over_ssh_is_calibrated_and_used_with_its_facts(
     ran = run("boards", "calibrate", "bench")
     assert ran.code == 0, ran.err
     assert "kept for bench" in ran.out
-    assert profiles.load("local", "bench").get("measured", "gemm_int8_gops_1") > 0
-    assert profiles.load("local", "local").fact("measured", "gemm_int8_gops_1") is None
+    assert profiles.load("local", "bench").facts != profiles.load("local").facts
+    assert profiles.load("local", "local").facts == profiles.load("local").facts
 
 
 def test_what_is_not_real_is_refused_before_anything_is_measured(run: Callable[..., Ran]) -> None:

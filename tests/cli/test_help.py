@@ -46,7 +46,8 @@ def test_commands_are_completed() -> None:
 
 
 def test_devices_are_completed() -> None:
-    assert completions("optimize", "--device", "rpi") == ["rpi-zero2w", "rpi3bplus", "rpi4", "rpi5"]
+    pis = ["rpi-zero2w", "rpi3b", "rpi3bplus", "rpi4", "rpi400", "rpi5"]
+    assert completions("optimize", "--device", "rpi") == pis
 
 
 def test_boards_are_completed() -> None:
