@@ -94,7 +94,9 @@ def _disk(found: Mapping[str, Any]) -> Check:
         return Check("disk", "warn", "unknown", "models are stored on the board", "run df there")
     verdict = _enough(free_bytes, LEAST_DISK_BYTES, GOOD_DISK_BYTES)
     fix = (
-        None if verdict == "ok" else "sudo apt-get clean; rm -r ~/.cache/edgeopt/objects frees edgeopt's part"
+        None
+        if verdict == "ok"
+        else "sudo apt-get clean; edgeopt boards clean BOARD frees what edgeopt keeps there"
     )
     return Check("disk", verdict, f"{free_bytes / 1e6:.0f} MB free", "models are stored on the board", fix)
 

@@ -34,7 +34,7 @@ COMPLAINTS: Mapping[str, Complaint] = {
         "sudo mount -o remount,rw / there; a card that turned read-only is often failing (dmesg)",
     ),
     r"No space left|Disk quota": Complaint(
-        "its disk is full", "df -h there; rm -r ~/.cache/edgeopt/objects frees edgeopt's part"
+        "its disk is full", "df -h there; edgeopt boards clean BOARD frees what edgeopt keeps there"
     ),
     r"Permission denied": Complaint(
         "its user may not write to ~/.cache/edgeopt", "ls -ld ~ ~/.cache there; use the user that owns them"
