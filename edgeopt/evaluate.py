@@ -124,20 +124,22 @@ class Evaluator:
         alone = self.control is None or artifact == control
         for attempt in range(1, self.tries + 1):
             results = self.board.measure([control] if alone else [control, artifact], self.feeds, protocol)
-            failed = next((result for result in results if isinstance(result, CandidateFailed)), None)
-            if failed is not None:
-                raise failed
-            first, result = (one for one in (results[0], results[-1]) if isinstance(one, Measurement))
-            drift = first.p50_ms / (self.control_p50_ms or first.p50_ms)
-            unmetered = self._unmetered(result)
-            if abs(drift - 1) <= self.max_drift and unmetered is None:
-                felt = self._felt(result, drift)
-                self._drifts.append(drift)
-                return replace(result, drift=felt)
-            reason = unmetered or (
-                f"the control model takes {drift:.2f} times what it took at the start, "
-                f"{1 + self.max_drift:g} is allowed"
-            )
+            first, result = results[0], results[-1]
+            if isinstance(result, CandidateFailed):
+                raise result
+            if isinstance(first, CandidateFailed):  # it has run before: that is no fault of the candidate's
+                reason = f"the control model failed: {first.message}"
+            else:
+                drift = first.p50_ms / (self.control_p50_ms or first.p50_ms)
+                unmetered = self._unmetered(result)
+                if abs(drift - 1) <= self.max_drift and unmetered is None:
+                    felt = self._felt(result, drift)
+                    self._drifts.append(drift)
+                    return replace(result, drift=felt)
+                reason = unmetered or (
+                    f"the control model takes {drift:.2f} times what it took at the start, "
+                    f"{1 + self.max_drift:g} is allowed"
+                )
             if attempt < self.tries:
                 again = f"try {attempt + 1} of {self.tries}, after {self.cooldown_s:g} s"
                 self.tell(f"{self.board.name}: {reason}; {again}")

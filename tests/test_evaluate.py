@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 
 from edgeopt.core.artifact import Artifact
-from edgeopt.core.errors import MeasurementInvalid
+from edgeopt.core.errors import CandidateFailed, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Quantity
 from edgeopt.evaluate import Evaluator
 
 CONTROL, OTHER = (Artifact(name, Path(f"/{name}.onnx"), name, 1000) for name in ("control", "other"))
-START_MS, OTHER_MS = 10.0, 5.0
+START_MS, OTHER_MS, CRASH = 10.0, 5.0, -1.0
 
 
 class Scripted:
@@ -29,9 +29,15 @@ class Scripted:
     def __init__(self, script: Sequence[tuple[float, float]]) -> None:
         self._script = iter(script)
 
-    def measure(self, artifacts: Sequence[Artifact], feeds: Any, protocol: Any) -> list[Measurement]:
+    def measure(
+        self, artifacts: Sequence[Artifact], feeds: Any, protocol: Any
+    ) -> list[Measurement | CandidateFailed]:
         control_ms, other_ms = next(self._script)
-        return [figure(control_ms, 1.0), figure(other_ms, other_ms / control_ms)][: len(artifacts)]
+        results = [figure(control_ms, 1.0), figure(other_ms, other_ms / control_ms)]
+        return [
+            CandidateFailed("crashed on the board") if one.p50_ms == CRASH else one
+            for one in results[: len(artifacts)]
+        ]
 
 
 def figure(ms: float, ratio: float) -> Measurement:
@@ -61,3 +67,12 @@ def test_a_missing_energy_matters_only_where_it_is_asked_for() -> None:
     assert drifts((START_MS, 5.0)) == [1.0]
     with pytest.raises(MeasurementInvalid, match="nothing tells its energy"):
         drifts((START_MS, 5.0), objective=Objective("energy"))
+
+
+def test_a_control_that_fails_is_no_candidates_fault() -> None:
+    with pytest.raises(MeasurementInvalid, match="the control model failed: crashed"):
+        drifts((CRASH, OTHER_MS))
+    with pytest.raises(CandidateFailed):
+        drifts((START_MS, CRASH))
+    with pytest.raises(CandidateFailed):  # it may have taken the control with it
+        drifts((CRASH, CRASH))

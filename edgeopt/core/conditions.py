@@ -33,7 +33,7 @@ class Setting:
     cpus: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.rate_hz is not None and not 0 < self.rate_hz <= 10_000:
+        if self.rate_hz is not None and not 0 < self.rate_hz <= 1e6:
             raise ConfigError(f"--rate {self.rate_hz:g} is not a number of inferences per second")
         if not 0 <= self.load < 1:
             raise ConfigError(f"--load {self.load:g} is no share of the cores' time", hint="say 30% or 0.3")

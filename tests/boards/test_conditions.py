@@ -173,7 +173,7 @@ begun = time.monotonic()
 runner.temperature_c = lambda: {temperature}
 job = {{"model": {model!r}, "feeds": {feeds!r}, "names": ["x"]}}
 job |= {{"runtime": "onnxruntime", "options": {options}}}
-race = runner.Race(runner.Orders(), [job], {{"deadline_s": 60.0}})
+race = runner.Race(runner.Orders(runner.Lease()), [job], {{"deadline_s": 60.0}})
 print(json.dumps(runner.soak(race, {idle_s})))
 """
 
