@@ -5,6 +5,7 @@ Positions instead of names, because a tensor may be called anything, and a membe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def chunks(samples: Iterable[Feeds]) -> Iterator[list[Feeds]]:
         size_bytes += more_bytes
     if group:
         yield group
+
+
+def digest(feeds: Feeds) -> str:
+    """SHA-256 of one inference's inputs."""
+    content = hashlib.sha256()
+    for name in sorted(feeds):
+        value = _storable(feeds[name])
+        content.update(f"{name} {value.dtype} {value.shape}".encode())
+        content.update(value.tobytes())
+    return content.hexdigest()
 
 
 def _storable(array: NDArray[np.generic]) -> NDArray[np.generic]:

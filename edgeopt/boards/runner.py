@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeopt.boards import answers, room
 from edgeopt.boards import feeds as feeds_files
-from edgeopt.boards.board import BoardFacts, Feeds, shapes_of
-from edgeopt.boards.complaints import explained
-from edgeopt.boards.dialogue import GRACE_S, Dialogue
-from edgeopt.boards.facts import BOOT_ID, facts, is_this_machine
-from edgeopt.boards.identity import IMAGE
+from edgeopt.boards.board import Feeds, shapes_of
+from edgeopt.boards.connected import REQUEST_DEADLINE_S, ConnectedBoard
+from edgeopt.boards.dialogue import GRACE_S
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import METERING_S, Beside, Link, beside
 from edgeopt.boards.meters import EnergySource
-from edgeopt.boards.reboots import Reboots, run_key, uncontrolled
+from edgeopt.boards.reboots import run_key, uncontrolled
+from edgeopt.boards.requests import job, windows
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.validity import Speed, Thresholds, of_board
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import (
-    BoardError,
-    BusyError,
     CandidateFailed,
     CandidateUnsteady,
     CommandError,
-    ConfigError,
     ConnectError,
     MeasurementInvalid,
 )
@@ -44,45 +37,23 @@ from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance
-from edgeopt.runtimes import litert, onnxruntime
+from edgeopt.runtimes import litert
 
-HELLO_DEADLINE_S = 120.0
-REQUEST_DEADLINE_S = 1200.0
-CLEAN_AFTER_BYTES = 256e6
-"""Uploads after which a board is asked to keep its cache within bounds, as it is when it is connected."""
 MOST_SOAK_S = 1000.0
 """What the runner may take to warm a board up, and a little more."""
 COOLING_POLL_S = 2.0
 COOL_ENOUGH_C = 5.0
 """A hot board is measured again once it is so much below its limit."""
 
-LONG_UPLOAD_BYTES = 32_000_000
-"""What takes some seconds over a slow network, or to an emulated board: whoever waits is told."""
 
+class RunnerBoard(ConnectedBoard):
+    """A board that measures through its runner; see `Board` and `ConnectedBoard`.
 
-class RunnerBoard:
-    """A board that answers through a transport.
-
-    It connects when it is made, and has the board to itself until it is closed. A connection that is lost
-    raises `ConnectError`; the next request connects again, and refuses if another board, kernel or runtime
-    answers then. What ran while the board rebooted is tried once more alone; if it reboots again it is at
-    fault.
-
-    Raises:
-        BusyError: Somebody else has it.
-        ConnectError: The board is unreachable, or its Python does not have the runtime.
+    What ran while the board rebooted is tried once more alone; if it reboots again it is at fault.
     """
 
     provenance: Provenance = "measured"
     pairwise_error: float = 0.0
-    counts: bool = False
-    """Whether its runner is asked to count inferences instead of timing them."""
-    leases: bool = True
-    """Whether nobody else may measure on it meanwhile."""
-    facts: BoardFacts
-    is_this_machine: bool
-    clock_error_s: float
-    """How far its clock was ahead of the host's when it connected: no latency depends on it."""
 
     def __init__(
         self,
@@ -99,21 +70,8 @@ class RunnerBoard:
         inputs; None if unknown. `observer` is told of uploads that take long, and of pauses. `thresholds`:
         what makes a measurement invalid. `power`: how its energy is known; None: not at all.
         `claim`: who asks for the board, and how long it waits for it."""
-        self.name, self.device = name, device
-        self._thresholds, self._power = thresholds, power
-        self._speed: Speed | None = None
-        self._closed = threading.Event()
-        self._open_transport, self._ceiling_ms = open_transport, ceiling_ms
-        self._observer = observer or Observer()
-        self._transport: Transport | None = None
-        self._put_bytes = 0
-        self._dialogue: Dialogue | None = None
-        self._claim, self._reboots = claim or Claim(), Reboots()
-        self._token: int | None = None
-        self._python, self._reason, self._bits = "python3", None, 64
-        hello = self._connect()
-        self.facts, self.is_this_machine = self._facts(hello), is_this_machine(hello)
-        self.clock_error_s = float(hello["time_s"]) - time.time()
+        self.device, self._power, self._ceiling_ms = device, power, ceiling_ms
+        super().__init__(name, open_transport, observer or Observer(), thresholds, claim)
 
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
@@ -200,19 +158,7 @@ class RunnerBoard:
                     is_heard=True,
                     token=self._token,
                     jobs=[job(artifact, sha256, names) for artifact in artifacts],
-                    protocol={
-                        "processes": protocol.processes,
-                        "min_runs": protocol.min_runs,
-                        "window_s": protocol.window_s,
-                        "slice_s": protocol.slice_s,
-                        "stop_ratio": protocol.stop_ratio,
-                        "dominated_ratio": protocol.dominated_ratio,
-                        "enough_ci": protocol.enough_ci,
-                        "soak": setting.name == "sustained",
-                        "rate_hz": setting.rate_hz,
-                        "load": setting.load,
-                        "cpus": list(setting.cpus),
-                    },
+                    protocol=windows(protocol),
                     max_temperature_c=self._thresholds.under(setting.name).max_temperature_c,
                     **energy.fields,
                 )
@@ -286,142 +232,6 @@ class RunnerBoard:
                         self._transport.get(result["sha256"], answered)
                 yield from feeds_files.read(answered)
 
-    def clean(self, limit_bytes: int = 0) -> int:
-        """Remove the files used longest ago until the rest fits; returns how many went."""
-        with self._reachable() as dialogue:
-            return int(dialogue.ask("clean", REQUEST_DEADLINE_S, limit_bytes=limit_bytes)["removed"])
-
-    @contextlib.contextmanager
-    def _suspected(self, artifact: Artifact) -> Iterator[Dialogue]:
-        """A conversation in which one artifact runs, unless it reboots the board."""
-        key = run_key(artifact)
-        with self._reboots.running([key]), self._reachable() as dialogue:
-            self._reboots.require(key)
-            yield dialogue
-
-    def close(self) -> None:
-        self._closed.set()
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        if self._dialogue:
-            self._dialogue.close()
-        if self._transport:
-            self._transport.close()
-        self._dialogue = self._transport = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
-        return facts(hello)
-
-    def _connect(self) -> dict[str, Any]:
-        try:
-            self._transport = self._open_transport()
-            hello = self._greeted(self._transport)
-            self._speed = Speed.calibrated(hello["conditions"], self._thresholds, self._speed)
-            self._python, self._reason = hello["executable"], hello["runtime"].get("error")
-            self._bits = hello["bits"]
-            if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
-                raise self._lacks(onnxruntime.NAME)
-            if self._dialogue:
-                self._dialogue.ask("clean", HELLO_DEADLINE_S)
-            self._reboots.connected((hello["files"].get(BOOT_ID) or "").strip() or None)
-        except BaseException:
-            self._disconnect()
-            raise
-        return hello
-
-    def _greeted(self, transport: Transport) -> dict[str, Any]:
-        """Start the runner and ask who the board is.
-
-        Raises:
-            BusyError: Somebody else has the board.
-            ConnectError, CommandError: It does not start: what is in its way, and what to do about it.
-        """
-        try:
-            self._dialogue = Dialogue(transport.start_runner(), self.name)
-            self._token = self._claim.take(self._dialogue, self.name) if self.leases else None
-            return dict(self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts))
-        except BusyError:
-            raise
-        except (ConnectError, CommandError) as error:
-            raise explained(error, self.name) from error
-
-    @contextlib.contextmanager
-    def _reachable(self) -> Iterator[Dialogue]:
-        """A conversation, renewed if the last one broke; whatever breaks this one ends it."""
-        if self._dialogue is None:
-            now = self._facts(self._connect())
-            if now.epoch != self.facts.epoch:
-                self._disconnect()
-                raise BoardError(
-                    f"{self.name} is not the board that it was: {'; '.join(self.facts.changes(now))}",
-                    hint="repeat the command: its references are measured again",
-                )
-        if self._dialogue is None:
-            raise ConnectError(f"{self.name} is closed")
-        try:
-            if self._put_bytes > CLEAN_AFTER_BYTES:
-                self._dialogue.ask("clean", REQUEST_DEADLINE_S)
-                self._put_bytes = 0
-            yield self._dialogue
-        except CandidateFailed:
-            raise
-        except BaseException:  # also Ctrl-C: an answer may still be on its way, and belongs to nobody
-            self._disconnect()
-            raise
-
-    def _store(self, artifacts: Sequence[tuple[Path, str]], feeds: Path) -> str:
-        """Put what the board lacks; returns the name of the feeds there."""
-        if self._transport is None or self._dialogue is None:
-            raise ConnectError(f"{self.name} is closed")
-        wanted = {sha256: path for path, sha256 in artifacts} | {(sha256 := file_digest(feeds)): feeds}
-        present = self._dialogue.ask("stat", REQUEST_DEADLINE_S, objects=list(wanted))
-        self._put({name: wanted[name] for name in wanted.keys() - set(present)})
-        return sha256
-
-    def _put(self, files: Mapping[str, Path]) -> None:
-        if self._transport is None:
-            raise ConnectError(f"{self.name} is closed")
-        for path in files.values():
-            if not path.is_file():
-                raise ConfigError(f"{path} is missing")
-        size_bytes = sum(path.stat().st_size for path in files.values())
-        if size_bytes >= LONG_UPLOAD_BYTES and not self.is_this_machine:
-            self._observer.announce(f"uploading {size_bytes / 1e6:.0f} MB to {self.name}")
-        for name, path in files.items():
-            self._put_bytes += path.stat().st_size
-            self._transport.put(path, name)
-
-    def _require(self, runtime: str) -> None:
-        if runtime not in _RUNTIMES:
-            raise ConfigError(f"the on-board runner cannot run {runtime} models")
-        if runtime not in self.facts.runtimes:
-            raise self._lacks(runtime)
-
-    def _require_room(self, artifact: Artifact) -> None:
-        if refused := room.refusal(artifact, self.facts):
-            raise refused
-
-    def _lacks(self, runtime: str) -> ConnectError:
-        reason = self._reason if runtime == onnxruntime.NAME else "it is not installed"
-        if self._bits == 32:
-            return ConnectError(
-                f"{self.name}: its Python is a 32-bit program and lacks {runtime}", hint=IMAGE
-            )
-        return ConnectError(
-            f"{self.name}: its Python cannot import {runtime}: {reason}",
-            hint=f"run on the board: {self._python} -m pip install '{_RUNTIMES[runtime].INSTALL}'; "
-            "or name another Python with ?python=/path",
-        )
-
     def _with_roofline(
         self, result: Measurement | CandidateFailed, artifact: Artifact, feeds: Feeds
     ) -> Measurement | CandidateFailed:
@@ -431,18 +241,3 @@ class RunnerBoard:
         return (
             replace(result, roofline_fraction=min(1.0, ceiling_ms / result.p50_ms)) if ceiling_ms else result
         )
-
-
-_RUNTIMES = {onnxruntime.NAME: onnxruntime, litert.NAME: litert}
-
-
-def job(artifact: Artifact, feeds: str, names: list[str]) -> dict[str, object]:
-    """What the on-board runner is told of an artifact: `feeds` is the name of its inputs there."""
-    options = _RUNTIMES[artifact.runtime].runner_options(artifact.session_options)
-    return {
-        "model": artifact.sha256,
-        "feeds": feeds,
-        "names": names,
-        "runtime": artifact.runtime,
-        "options": options,
-    }

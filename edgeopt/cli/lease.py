@@ -100,8 +100,8 @@ def unlock(
 
 def clean(board: Board, as_json: flags.Json = False) -> Answer:
     """Empty what edgeopt keeps on a board: models, inputs, its runner. Nothing else of it is there."""
+    from edgeopt.boards.connected import REQUEST_DEADLINE_S
     from edgeopt.boards.lease import Claim
-    from edgeopt.boards.runner import REQUEST_DEADLINE_S
 
     with _talking(board) as dialogue:
         Claim().take(dialogue, board)

@@ -10,7 +10,8 @@ import pytest
 from edgeopt.boards import room
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import BoardFacts
-from edgeopt.boards.runner import LONG_UPLOAD_BYTES, RunnerBoard
+from edgeopt.boards.connected import LONG_UPLOAD_BYTES
+from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports import ssh
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.measurement import Measurement, Protocol

@@ -21,9 +21,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from edgeopt.boards import runner
+from edgeopt.boards import connected
 from edgeopt.boards.address import Address
-from edgeopt.boards.runner import RunnerBoard, job
+from edgeopt.boards.requests import job
+from edgeopt.boards.runner import RunnerBoard
 from edgeopt.core import plugins
 from edgeopt.core.errors import BoardError, CandidateFailed, CommandError, ConfigError, ConnectError
 from edgeopt.core.measurement import Measurement, Protocol
@@ -244,7 +245,7 @@ def test_a_small_disk_is_never_filled_by_a_long_study(
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], check=True)
     try:
         monkeypatch.setenv("HOME", str(disk))
-        monkeypatch.setattr(runner, "CLEAN_AFTER_BYTES", 2e6)
+        monkeypatch.setattr(connected, "CLEAN_AFTER_BYTES", 2e6)
         with board("local") as opened:
             for layers in range(10, 22):  # 2.6 MB to 5.5 MB each, 48 MB in all
                 (result,) = opened.measure([artifact(tmp_path, chain(layers))], FEEDS, SCREEN)

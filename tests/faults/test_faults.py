@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeopt.boards import dialogue, lease
-from edgeopt.boards import runner as runner_board
+from edgeopt.boards import connected, dialogue, lease
 from edgeopt.boards.transports import _ssh_connection, ssh
 from tests.faults.bench import Bench, Fault, check
 from tests.faults.sample import sampled
@@ -31,7 +30,7 @@ def bench(
     monkeypatch.setattr(lease, "BEAT_S", 1.0)
     monkeypatch.setattr(lease, "TTL_S", 20.0)
     monkeypatch.setattr(dialogue, "MISSED_BEATS", 8)
-    monkeypatch.setattr(runner_board, "HELLO_DEADLINE_S", 20.0)
+    monkeypatch.setattr(connected, "HELLO_DEADLINE_S", 20.0)
     monkeypatch.setattr(ssh, "STALL_LIMIT_S", 8.0)
     monkeypatch.setattr(_ssh_connection, "ANSWER_TIMEOUT_S", 8.0)
     sshd = make_sshd("board")

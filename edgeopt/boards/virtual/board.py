@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from edgeopt.boards import feeds as feeds_files
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import BoardFacts, Feeds, require_threads, shapes_of
+from edgeopt.boards.connected import REQUEST_DEADLINE_S
 from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.facts import facts
 from edgeopt.boards.meters import EnergySource
-from edgeopt.boards.runner import REQUEST_DEADLINE_S, RunnerBoard, job
+from edgeopt.boards.requests import job
+from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.virtual import counting, kept, truth, version, warming
 from edgeopt.boards.virtual.counting import Counts, Segment
 from edgeopt.boards.virtual.energy import Power
 from edgeopt.boards.virtual.kept import Counted
 from edgeopt.boards.virtual.nodes import Event, node_times
+from edgeopt.boards.virtual.protocols import Machine, Pricing
 from edgeopt.boards.virtual.settled import NODE_STEP, WHOLE_STEP, settled
 from edgeopt.core import plugins
 from edgeopt.core.artifact import Artifact
@@ -34,9 +36,6 @@ from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance, Quantity
-
-if TYPE_CHECKING:
-    from edgeopt.boards.virtual.cycles import Estimate
 
 SLOWDOWN = 40.0
 """How many times longer an inference takes the emulator than the board, at most."""
@@ -55,40 +54,6 @@ NOT_EXECUTED = ("threads", "allow_spinning")
 """Session options that the guest does not run, for it has one core: they are priced."""
 
 TRIES = 3
-
-
-class Machine(Protocol):
-    """The running emulator, as `edgeopt.boards.virtual.machine` starts it.
-
-    Attributes:
-        url: An SSH address.
-        counts: Folder in which the counting plugin writes.
-        packages: File that lists what is installed, with versions.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def counts(self) -> Path: ...
-    @property
-    def packages(self) -> Path: ...
-    @property
-    def alive(self) -> bool: ...
-    def lock(self, waiting: Callable[[], None] = ...) -> contextlib.AbstractContextManager[object]: ...
-
-
-class Pricing(Protocol):
-    """What a counted run costs: `edgeopt.boards.virtual.cycles.CycleModel`."""
-
-    @property
-    def pairwise_error(self) -> float: ...
-    @property
-    def cores(self) -> int: ...
-    @property
-    def caches(self) -> Sequence[Any]: ...
-    def price(self, counts: Counts, threads: int) -> Estimate: ...
 
 
 class VirtualBoard(RunnerBoard):
@@ -351,7 +316,13 @@ class VirtualBoard(RunnerBoard):
         """All that a count depends on."""
         options = {k: v for k, v in artifact.session_options.items() if k not in NOT_EXECUTED}
         return value_digest(
-            self._counting, artifact.sha256, artifact.runtime, options, _digest(feeds), profile, cache_runs
+            self._counting,
+            artifact.sha256,
+            artifact.runtime,
+            options,
+            feeds_files.digest(feeds),
+            profile,
+            cache_runs,
         )
 
     def _open(self) -> Transport:
@@ -410,12 +381,3 @@ def _once_read(counts: Counts) -> tuple[Segment, ...]:
 
 def _shapes(feeds: Feeds) -> str:
     return value_digest(shapes_of(feeds))
-
-
-def _digest(feeds: Feeds) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(feeds):
-        value = feeds[name].astype(str) if feeds[name].dtype == object else feeds[name]
-        digest.update(f"{name} {value.dtype} {value.shape}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
