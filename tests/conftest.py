@@ -56,8 +56,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".ssh").mkdir(parents=True, mode=0o700)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("EDGEOPT_HOME", str(folder / ".config" / "edgeopt"))
-    (tmp_path / "leases").mkdir()
-    monkeypatch.setenv("EDGEOPT_LEASE_DIR", str(tmp_path / "leases"))
+    (folder / "leases").mkdir()
+    monkeypatch.setenv("EDGEOPT_LEASE_DIR", str(folder / "leases"))
     for name in ("SSH_AUTH_SOCK", "EDGEOPT_SSH_CONFIG", "EDGEOPT_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     return folder

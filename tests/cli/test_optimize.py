@@ -204,7 +204,7 @@ def test_a_board_that_fails_is_exit_4(
         (["--device", "local", "--wait", "long"], "--wait"),
         (["--board", "kitchen"], "unknown board"),
         (["--board", "virtual"], "which kind of board"),
-        (["--board", "virtual:rpi44"], "unknown device"),
+        (["--board", "virtual:rpi44"], "no known device"),
     ],
 )
 def test_contradictions_and_slips_are_exit_2(

@@ -81,7 +81,7 @@ def test_nonsense_is_told_what_can_be_emulated(run: Callable[..., Ran], command:
 def test_a_virtual_board_of_no_device_is_told_which_there_are(run: Callable[..., Ran]) -> None:
     Path("m.onnx").touch()
     ran = run("measure", "m.onnx", "--board", "virtual")
-    assert (ran.code, "virtual:rpi4|virtual:rpi5" in ran.err) == (2, True), ran.err
+    assert (ran.code, "|virtual:rpi4|" in ran.err) == (2, True), ran.err
 
 
 def test_what_is_not_up_cannot_go_down(run: Callable[..., Ran]) -> None:

@@ -38,6 +38,7 @@ class Emulated:
     name, device, is_this_machine = "virtual:tiny", "tiny", False
     provenance: Provenance = "emulated"
     pairwise_error = 0.1
+    energy_source = "model"
 
     def __init__(self, integer_ms: float = 0.4) -> None:
         runtimes = {onnxruntime.NAME: onnxruntime.version()}

@@ -106,6 +106,7 @@ def test_without_data_only_exact_changes_are_made_until_fresh_starts_anew(
     assert families <= {"rewrite", "runtime"}
     assert ran.document["accuracy"] == {
         "status": "unverified", "basis": "none", "verified_on": None, "n": 0, "drop": None, "bound": None,
+        "disagreement": None,
     }  # fmt: skip
 
     made.classifier(edgeopt.folder / "other.onnx", seed=7)

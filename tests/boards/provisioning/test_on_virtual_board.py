@@ -172,7 +172,7 @@ def test_a_password_goes_to_sudo_and_nowhere_else(board: Board, tmp_path: Path) 
     board.allow_sudo()
     # Everything that any process was started with, here and there, while it runs.
     look_there = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2> /dev/null"
-    watch = f"while [ ! -e /run/enough ]; do {look_there}; done > /run/seen"
+    watch = f"while [ ! -e /run/enough ]; do {look_there} || :; done > /run/seen"
     here: list[bytes] = []
     over = threading.Event()
 
