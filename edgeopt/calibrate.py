@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from edgeopt.boards import overlay, profiles
 from edgeopt.boards.board import Board
 from edgeopt.boards.connect import connect
 from edgeopt.boards.inventory import Inventory
+from edgeopt.boards.metering.energy import LEAST_WINDOW_S
 from edgeopt.boards.roofline import last_cache_bytes
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
@@ -25,6 +26,7 @@ from edgeopt.core.errors import BoardError, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.profile import Confidence, DeviceProfile, Fact
 from edgeopt.core.progress import Observer
+from edgeopt.core.quantity import Quantity
 from edgeopt.measure import artifact_of, names_of, prepared
 from edgeopt.options import MeasureOptions
 
@@ -41,9 +43,15 @@ COPY_BYTES = 64 << 20
 LEAST_CACHES, RAM_SHARE = 8, 16
 """The copied block is at least so many times the last cache, and at most this part of the memory."""
 
+LOAD = "gemm_fp32"
+"""The kernel that keeps the cores busiest: what the board draws meanwhile is its power under load."""
+
 ORIGIN = "measured by edgeopt boards calibrate"
 SURE, FAIR = 0.1, 0.25
 """Relative errors up to which a fact deserves high, and medium, confidence."""
+
+METERS = ("meter", "pmic")
+"""Sources of a power that is the board's: a model's is no answer of the board, RAPL's is the processor's."""
 
 FAR_OFF = 2.0
 """A fact of the profile is doubted when the board says this many times more or less."""
@@ -56,15 +64,17 @@ class Found:
     Attributes:
         value: In the unit of the fact.
         error: Half of its 95 % interval, relative.
-        power_w: Drawn meanwhile, by a meter; None without one.
+        power_w: Drawn meanwhile by the board, by a meter; None without one.
         idle_w: Drawn by the idle board beside it, by a meter.
+        energy_note: Why a meter did not tell.
         clock_hz: Of the core while it ran.
     """
 
     value: float
     error: float
-    power_w: float | None = None
-    idle_w: float | None = None
+    power_w: Quantity | None = None
+    idle_w: Quantity | None = None
+    energy_note: str | None = None
     clock_hz: float | None = None
 
 
@@ -126,18 +136,29 @@ def measured(
     for group in wanted:
         for count, suffix in ((1, "_1"), (threads, "")):
             artifacts = [_artifact(kernel.name, kernel.content, folder, count) for kernel in group.kernels]
+            protocol = _protocol(group, board, is_busy=not suffix)
             try:
-                told, failed = _told(group, board.measure(artifacts, group.feeds, PROTOCOL))
+                told, failed = _told(group, board.measure(artifacts, group.feeds, protocol))
             except MeasurementInvalid as error:
                 told, failed = {}, {kernel.name: error.message for kernel in group.kernels if kernel.work}
             found |= {f"{name}{suffix}": one for name, one in told.items()}
             missing += [{"fact": f"{name}{suffix}", "reason": reason} for name, reason in failed.items()]
+    loaded = found.get(LOAD)
+    if board.energy_source in METERS and loaded and loaded.power_w is None:
+        missing.append({"fact": "power", "reason": loaded.energy_note or "its meter told nothing"})
     if not found:
         raise MeasurementInvalid(
             f"{board.name} could not be calibrated: {missing[0]['reason']}",
             hint="stop what else runs on it, let it cool, and repeat the command",
         )
     return found, missing
+
+
+def _protocol(group: Group, board: Board, *, is_busy: bool) -> Protocol:
+    """A power needs a longer window than a time; it is asked for once, with all cores busy."""
+    if board.energy_source not in METERS or not is_busy or group.kernels[0].name != LOAD:
+        return PROTOCOL
+    return replace(PROTOCOL, window_s=max(PROTOCOL.window_s, LEAST_WINDOW_S / PROTOCOL.processes))
 
 
 def as_facts(found: Mapping[str, Found], board: Board) -> dict[str, dict[str, Fact]]:
@@ -179,11 +200,13 @@ def as_facts(found: Mapping[str, Found], board: Board) -> dict[str, dict[str, Fa
         "us per executed node",
         "256 nodes that do nothing, one thread",
     )
-    load, alone = found.get("gemm_fp32"), found.get("gemm_fp32_1")
-    if load and load.power_w:
-        keep("power", "stress_w", load, "W", "by its meter, during MatMul on all fast cores", load.power_w)
-    if load and load.idle_w:
-        keep("power", "idle_w", load, "W", "by its meter, beside MatMul on all fast cores", load.idle_w)
+    load, alone = found.get(LOAD), found.get(f"{LOAD}_1")
+    for name, power, when in (
+        ("stress_w", load and load.power_w, "during"), ("idle_w", load and load.idle_w, "beside"),
+    ):  # fmt: skip
+        if power:
+            drawn = Found(power.value, power.relative_error)
+            keep("power", name, drawn, "W", f"by its {power.source}, {when} MatMul on all fast cores")
     if alone and alone.clock_hz:
         keep(
             "measured", "clock_ghz", alone, "GHz", "as the board tells it after MatMul", alone.clock_hz / 1e9
@@ -222,17 +245,21 @@ def _told(group: Group, results: Sequence[Any]) -> tuple[dict[str, Found], dict[
             continue
         # us per node for the chain, else 10^9 operations or bytes a second.
         value = 1e3 * ms / kernel.work if kernel.name == "dispatch" else kernel.work / ms / 1e6
-        found[kernel.name] = Found(value, half_ms / ms, *_power(result), result.clock_hz)
+        found[kernel.name] = Found(
+            value, half_ms / ms, *_power(result), result.energy_note, result.clock_hz
+        )  # fmt: skip
     return found, failed
 
 
-def _power(result: Measurement) -> tuple[float | None, float | None]:
-    """Drawn under load, and by the idle board; only what a meter says."""
+def _power(result: Measurement) -> tuple[Quantity | None, Quantity | None]:
+    """Drawn under load, and by the idle board; only what a meter of the board says."""
     power, energy, net = result.power_w, result.energy_mj, result.net_energy_mj
-    if power is None or power.source == "model":
+    if power is None or power.source not in METERS:
         return None, None
-    idle = power.value * (1 - net.value / energy.value) if energy and net and energy.value else None
-    return power.value, idle
+    if not energy or not net or not energy.value:
+        return power, None
+    idle_w, share = power.value * (1 - net.value / energy.value), power.relative_error
+    return power, replace(power, value=idle_w, low=idle_w * (1 - share), high=idle_w * (1 + share))
 
 
 def _row(section: str, name: str, fact: Fact, profile: DeviceProfile) -> dict[str, Any]:

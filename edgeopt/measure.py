@@ -48,9 +48,10 @@ def measure(
     """Measure models in turns on one board.
 
     Returns:
-        `{"device", "board", "provenance", "system", "effort", "pairwise_error", "measurements": [T…],
-        "comparisons": […]}`; each T has `intervals` (95 %, by figure), `failure` (the kind of
-        error of a model that did not run) and `regions`
+        `{"device", "board", "provenance", "system", "effort", "setting", "pairwise_error",
+        "measurements": [T…], "comparisons": […]}`; `setting` is the conditions in full; each T has
+        `intervals` (95 %, by figure), `processes` (how many there were; None if it was not measured),
+        `failure` (the kind of error of a model that did not run) and `regions`
         (`[{"region", "operators", "ms"}…]`; None if not asked for). A model that the board cannot run
         is FAILED, with its reason.
 
@@ -101,6 +102,7 @@ def measure(
             "governor": board.facts.governor,
         },
         "effort": options.effort,
+        "setting": str(options.setting),
         "pairwise_error": board.pairwise_error,
         "measurements": rows,
         "comparisons": comparisons(names, results, board.pairwise_error),
@@ -227,7 +229,9 @@ def _row(
     )
     known = intervals(result) if isinstance(result, Measurement) else {}
     failure = None if isinstance(result, Measurement) else result.kind
-    return trial_document(trial) | {"trial": None, "intervals": known, "failure": failure}
+    processes = len(result.process_p50_ms) if isinstance(result, Measurement) else 0
+    more = {"intervals": known, "processes": processes or None, "failure": failure}
+    return trial_document(trial) | {"trial": None} | more
 
 
 def _by_region(

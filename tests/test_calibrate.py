@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from edgeopt import calibrate
+from edgeopt.boards import profiles
+from edgeopt.boards.board import BoardFacts
 from edgeopt.core.errors import CandidateFailed
-from edgeopt.core.measurement import Measurement
+from edgeopt.core.measurement import Measurement, Protocol
+from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Quantity
 from edgeopt.graph import kernels
 
@@ -34,8 +41,55 @@ def test_confidence_follows_the_error() -> None:
 
 
 def test_power_is_only_what_a_meter_says() -> None:
-    def drawn(source: str) -> Measurement:
-        return took(1.0, power_w=Quantity(5.0, "W", 4.9, 5.1, "measured", source))
-
-    assert calibrate._power(drawn("meter")) == (5.0, None)
+    power, idle = calibrate._power(drawn("meter"))
+    assert power == Quantity(5.0, "W", 4.6, 5.4, "measured", "meter")
+    assert idle
+    assert idle.value == pytest.approx(2.0)
     assert calibrate._power(drawn("model")) == (None, None)
+    assert calibrate._power(drawn("rapl")) == (None, None), "of the processor, not of the board"
+
+
+def drawn(source: str) -> Measurement:
+    """5 W ± 8 %, of which 3 W are the model's, while its time is known to 1 %."""
+    energy = Quantity(50.0, "mJ", 46.0, 54.0, "measured", source)
+    power = Quantity(5.0, "W", 4.6, 5.4, "measured", source)
+    return took(10.0, 0.1, power_w=power, energy_mj=energy, net_energy_mj=replace(energy, value=30.0))
+
+
+class Metered:
+    """A board with a meter, which answers with made-up figures and remembers how it was asked."""
+
+    energy_source: str | None = "pmic"
+    name = "kitchen"
+    facts = BoardFacts(machine="aarch64", cores=4, runtimes={"onnxruntime": "1.27.0"})
+
+    def __init__(self, answer: Measurement) -> None:
+        self.answer, self.asked = answer, []  # type: ignore[var-annotated]
+
+    def measure(self, artifacts: Any, feeds: Any, protocol: Protocol) -> list[Measurement]:
+        self.asked.append((artifacts[0].candidate_key, artifacts[0].session_options["threads"], protocol))
+        return [self.answer] * len(artifacts)
+
+
+def test_a_meter_has_a_window_that_is_long_enough_for_it_and_its_own_error(tmp_path: Path) -> None:
+    board: Any = Metered(drawn("pmic"))
+    found, missing = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
+    windows = {(name, threads): p.processes * p.window_s for name, threads, p in board.asked}
+    assert windows["gemm_fp32", 4] >= 10.0 - 1e-9
+    assert sorted(windows.values())[-2] < 10.0, "and only there"
+    fact = calibrate.as_facts(found, board)["power"]["stress_w"]
+    assert (fact.value, fact.confidence) == (5.0, "high")
+    assert "by its pmic, during MatMul on all fast cores, ±8.0%" in fact.source
+    assert not any(one["fact"] == "power" for one in missing)
+
+
+def test_a_meter_that_tells_nothing_is_named_with_its_reason(tmp_path: Path) -> None:
+    board: Any = Metered(took(10.0, 0.1, energy_note="the meter fell silent"))
+    found, missing = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
+    assert {"fact": "power", "reason": "the meter fell silent"} in missing
+    assert "power" not in calibrate.as_facts(found, board)
+    board.energy_source = None
+    assert not any(
+        one["fact"] == "power"
+        for one in calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())[1]
+    )

@@ -192,6 +192,7 @@ def test_two_kinds_of_cores_are_recognised_by_both(tmp_path: Path) -> None:
         (("[thermal]", "[heat]"), r"thermal\.soft_limit_c is missing"),
         (("max_drift = ", "drift = "), r"measurement\.max_drift is missing"),
         (("min_runs = 64, ", ""), r"measurement\.screen needs exactly"),
+        (("processes = 5, ", "processes = 5, enough_ci = 0.02, "), r"final may not have enough_ci"),
         (("min_runs = 64", "min_runs = 0"), r"min_runs must be a positive number"),
         (("clock_ghz = { value = 1.5", "clock_ghz = { value = -1.5"), r"cpu\.clock_ghz must be positive"),
         (('clock_ghz = { value = 1.5', 'clock_ghz = { value = "fast"'), r"cpu\.clock_ghz must be positive"),

@@ -149,3 +149,13 @@ def test_a_user_without_rights_is_told_the_line(tmp_path: Path) -> None:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_no_merge_is_left_half_done() -> None:
+    """A conflict in a page is no error of any tool, and ends up in front of a reader."""
+    mark = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout
+    files = [ROOT / name for name in listed.decode().split("\0") if name] or [*ROOT.glob("docs/**/*.md")]
+    assert [
+        id_of(f) for f in files if f.is_file() and not f.is_symlink() and mark.search(f.read_bytes())
+    ] == []

@@ -187,6 +187,11 @@ def _protocol(path: Path, profile: DeviceProfile, stage: str) -> Protocol:
         raise ConfigError(f"{path}: measurement.{stage} needs exactly {', '.join(sorted(known))}")
     if bad := sorted(name for name, value in raw.items() if not _positive(value)):
         raise ConfigError(f"{path}: measurement.{stage}: {bad[0]} must be a positive number")
+    if stage == "final" and "enough_ci" in raw:
+        raise ConfigError(
+            f"{path}: measurement.final may not have enough_ci: how many processes there are must not "
+            "depend on what they say"
+        )
     return Protocol(
         name=stage,
         processes=int(raw["processes"]),

@@ -164,11 +164,12 @@ def variation(processes: Sequence[Sequence[float]]) -> float | None:
 
 
 def throttled(rounds: Sequence[State]) -> bool | None:
-    """Whether a live bit was up, or a sticky one came up; None where the firmware does not say."""
+    """Whether a live bit was up, or a sticky one came up; None where the firmware did not say, and no other
+    moment tells that it was."""
     bits = [state["throttled_bits"] for state in rounds]
-    if None in bits:
-        return None
-    return any(one & LIVE_BITS for one in bits) or bool(_came_up(rounds))
+    if any((one or 0) & LIVE_BITS for one in bits) or _came_up(rounds):
+        return True
+    return None if None in bits else False
 
 
 def other_cpu(before: State, after: State) -> float | None:

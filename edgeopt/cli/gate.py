@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeopt.boards.board import Board
     from edgeopt.core.artifact import Artifact
+    from edgeopt.core.conditions import Setting
 
 EXIT_CODES: Mapping[regression.Verdict, int] = {"worse": 7, "undecided": 4, "no worse": 0}
 
@@ -36,13 +37,14 @@ class Gate:
         """
         return cls(Earlier.read(against), [Condition.parse(text) for text in fail_if])
 
-    def before_connecting(self, names: Sequence[str], device: str) -> None:
+    def before_connecting(self, names: Sequence[str], device: str, setting: Setting) -> None:
         """Refuse what cannot be compared, before any board time is spent.
 
         Raises:
-            ConfigError: Another device, or models or figures that the file does not have.
+            ConfigError: Another device, other conditions, or models or figures that the file does not have.
         """
         self.earlier.require_device(Path(device).stem if device.endswith(".toml") else device)
+        self.earlier.require_setting(setting)
         self.earlier.require_names(names)
         self.earlier.require_figures(names, self.conditions)
 

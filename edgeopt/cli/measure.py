@@ -62,7 +62,10 @@ def measure(
     ] = None,
     as_json: flags.Json = False,
 ) -> Answer:
-    """Measure models on a board, in turns, each in fresh processes, and say which of them differ."""
+    """Measure models on a board, in turns, each in fresh processes, and say which of them differ.
+
+    Exit 3 where none of them runs on the board, 4 where noise left none with a figure: the answer says why.
+    """
     from edgeopt.cli import settings as given
     from edgeopt.cli.gate import Gate
     from edgeopt.cli.live import view
@@ -96,11 +99,11 @@ def measure(
     )
     names = names_of(options.models)
     if gate:
-        gate.before_connecting(names, options.board.device)
+        gate.before_connecting(names, options.board.device, options.setting)
     try:
         with view(as_json=as_json) as observer:
             document = run(options, observer, gate.before_measuring if gate else None)
-        code = gate.judge(document) if gate else 0
+        code = gate.judge(document) if gate else _without_a_figure(document)
     except EdgeoptError as error:
         if junit:
             from edgeopt.report import junit as xml
@@ -114,6 +117,24 @@ def measure(
     return Answer(document, lambda: _show(document), code)
 
 
+def _without_a_figure(document: dict[str, Any]) -> int:
+    """The exit code of an answer: not 0 where no model has a figure, and then it has an `error`, too."""
+    from edgeopt.core.errors import CandidateUnsteady
+
+    rows = document["measurements"]
+    if any(row["state"] != "FAILED" for row in rows):
+        return 0
+    unsteady = [row for row in rows if row["failure"] == CandidateUnsteady.kind]
+    row = (unsteady or rows)[0]
+    hint = "measure it again when the board is quiet" if unsteady else "the other models ran no better"
+    document["error"] = {
+        "kind": row["failure"],
+        "message": f"{row['name']} could not be measured: {row['reason']}",
+        "hint": hint if unsteady or len(rows) > 1 else None,
+    }
+    return 4 if unsteady else 3
+
+
 def _show(document: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
@@ -125,6 +146,8 @@ def _show(document: Mapping[str, Any]) -> RenderableType:
 
     rows = document["measurements"]
     parts: list[RenderableType] = [*shown(document.get("gate")), trials_table(rows, rows[0])]
+    if "error" in document and "gate" not in document:
+        parts.append(Text(f"error: {document['error']['message']}", "red"))
     for c in document["comparisons"]:
         parts.append(Text(_comparison(c, document["provenance"] == "measured")))
     for row in rows:

@@ -110,6 +110,7 @@ class Objective:
             "cold-start": measurement.process_cold_start_ms,
             "utilization": _each_times_the_ceiling(measurement),
             "energy": measurement.process_energy_mj,
+            "memory": tuple(float(rss_bytes) for rss_bytes in measurement.process_peak_rss_bytes),
         }
         return figures.get(self.name, ())
 

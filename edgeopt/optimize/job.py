@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any
 
 from edgeopt.boards import connect, profiles
+from edgeopt.boards.answers import P95_SAMPLES
 from edgeopt.boards.board import Board
 from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.inventory import Inventory
@@ -26,6 +27,7 @@ from edgeopt.core.errors import (
     ModelError,
 )
 from edgeopt.core.measurement import Protocol
+from edgeopt.core.objective import Objective
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
 from edgeopt.core.space import DecisionPoint, SearchSpace
@@ -81,9 +83,7 @@ class Job:
     @property
     def screening(self) -> Protocol:
         """How candidates are measured in the search: longer where a 95th percentile is asked for."""
-        objective = self.options.objective
-        needs_p95 = objective.name == "p95" or objective.limits.max_p95_ms is not None
-        return self.protocols["rank" if needs_p95 else "screen"]
+        return self.protocols["rank" if _needs_p95(self.options.objective) else "screen"]
 
     def give_up(self) -> None:
         """Stop waiting for the board: what it is doing now is of no use."""
@@ -226,8 +226,12 @@ def _check_flags(options: OptimizeOptions) -> None:
 
 
 def _protocols(options: OptimizeOptions, profile: DeviceProfile, board: Board) -> dict[str, Protocol]:
-    """How each stage measures: where a meter's figure decides, long enough for it in every stage."""
+    """How each stage measures: where a meter's figure decides, long enough for it in every stage, and where
+    a 95th percentile does, with enough runs for one in every process."""
     stages = profiles.protocols(profile, options.effort, options.objective.conditions)
+    if _needs_p95(options.objective):
+        for name in ("rank", "final"):
+            stages[name] = replace(stages[name], min_runs=max(stages[name].min_runs, P95_SAMPLES))
     asked = options.objective.name == "energy" or options.objective.limits.max_power_w is not None
     if not asked or board.energy_source in (None, "model"):
         return stages
@@ -235,6 +239,10 @@ def _protocols(options: OptimizeOptions, profile: DeviceProfile, board: Board) -
         name: replace(stage, window_s=max(stage.window_s, LEAST_WINDOW_S / stage.processes))
         for name, stage in stages.items()
     }
+
+
+def _needs_p95(objective: Objective) -> bool:
+    return objective.name == "p95" or objective.limits.max_p95_ms is not None
 
 
 def _check_energy(options: OptimizeOptions, board: Board) -> None:

@@ -55,8 +55,10 @@ def _check_tellable(job: Job, measurement: Measurement, artifact: Artifact) -> N
     asked: list[tuple[str, float | None, float | None]] = [
         (f"--objective {objective.name}", 0.0, objective.value(measurement, artifact)),
         ("--max-p95", objective.limits.max_p95_ms, measurement.p95_ms),
+        ("--max-cold-start", objective.limits.max_cold_start_ms, measurement.cold_start_ms),
         ("--max-memory", objective.limits.max_memory_bytes, measurement.peak_rss_bytes),
         ("--max-power", objective.limits.max_power_w, power_w),
+        ("--min-utilization", objective.limits.min_utilization, measurement.roofline_fraction),
     ]
     for flag, wanted, figure in asked:
         if wanted is not None and figure is None:

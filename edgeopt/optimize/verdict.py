@@ -58,9 +58,10 @@ def ratio(
     """The objective of `a` over that of `b`, from processes measured in turns.
 
     Paired by round: the log-ratio of the two process medians of each round, a t interval over rounds,
-    widened by Bonferroni's correction for `comparisons`. An objective without per-process values (size,
-    memory) is compared by its value. Times and energies that are not measured are one point with the board's
-    `pairwise_error` (relative) on either side: what lies within it is a tie.
+    widened by Bonferroni's correction for `comparisons`. A file's size is compared by its value, and so is
+    memory that was counted. Times and energies that are not measured are one point with the board's
+    `pairwise_error` (relative) on either side: what lies within it is a tie. Of what was measured without
+    repetitions nothing is known of the noise: the interval has no end, and nobody is better by it.
     """
     rounds_a, rounds_b = objective.per_process(a.measurement), objective.per_process(b.measurement)
     if paired := paired_ratio(rounds_a, rounds_b, comparisons):
@@ -68,6 +69,8 @@ def ratio(
     x, y = objective.value(a.measurement, a.artifact), objective.value(b.measurement, b.artifact)
     if x is None or y is None or y <= 0:
         return Ratio(math.inf, math.inf, math.inf)
+    if a.measurement.provenance == "measured" and objective.name != "size":
+        return Ratio(x / y, 0.0, math.inf)
     error = pairwise_error if a.measurement.provenance != "measured" and objective.is_modelled else 0.0
     return Ratio(*modelled_ratio(x / y, error))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
 from edgeopt.report.regression import Condition, value
 
@@ -84,6 +85,17 @@ class Earlier:
             ConfigError: It is of another.
         """
         self._same("device", self.document["device"], device)
+
+    def require_setting(self, setting: Setting) -> None:
+        """Check that it was measured at the same rate, under the same load, on the same cores.
+
+        An answer of before edgeopt wrote that down only tells the conditions' name: see `require_alike`.
+
+        Raises:
+            ConfigError: It was not.
+        """
+        if "setting" in self.document:
+            self._same("the setting", self.document["setting"], str(setting))
 
     def require_board(self, provenance: str, artifacts: Mapping[str, Artifact]) -> None:
         """Check what is known once a board is open.

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
+from edgeopt.boards.intervals import t_quantile
 from edgeopt.core.errors import CandidateUnsteady, ConfigError
 from edgeopt.report.ratio import Z_95
+from edgeopt.report.spread import LEAST_PROCESSES
 
 Verdict = Literal["worse", "no worse", "undecided"]
 Document = Mapping[str, Any]
@@ -175,11 +177,11 @@ def _measured(
     mine, theirs = ends(row, figure, value(row, figure)), ends(old, figure, value(old, figure))
     if mine is None or theirs is None:
         return None
-    wide = _widened(tests)
+    wide, old_wide = (_widened(tests, _degrees(one.get("processes"))) for one in (row, old))
     (down, up), (old_down, old_up) = mine, theirs
     return (
-        ratio * math.exp(-wide * math.hypot(down, old_up)),
-        ratio * math.exp(wide * math.hypot(up, old_down)),
+        ratio * math.exp(-math.hypot(wide * down, old_wide * old_up)),
+        ratio * math.exp(math.hypot(wide * up, old_wide * old_down)),
     )
 
 
@@ -195,6 +197,20 @@ def ends(row: Document, figure: str, at: float | None) -> tuple[float, float] | 
     return max(0.0, math.log(at / known[0])), max(0.0, math.log(known[1] / at))
 
 
-def _widened(tests: int) -> float:
-    """Bonferroni's correction, as a factor of a 95 % interval's half-width."""
+def _degrees(processes: int | None) -> int | None:
+    """Degrees of freedom of an interval of so many processes, the fewest that it may have where that is not
+    known; None for one that is not theirs, since they were too few."""
+    known = LEAST_PROCESSES if processes is None else processes
+    return known - 1 if known >= LEAST_PROCESSES else None
+
+
+def _widened(tests: int, degrees: int | None = None) -> float:
+    """Bonferroni's correction, as a factor of a 95 % interval's half-width.
+
+    Args:
+        degrees: Of freedom, of Student's t: of few processes the tails are heavy, and so must the factor be.
+            None for a normal distribution.
+    """
+    if degrees is not None:
+        return t_quantile(degrees, tests) / t_quantile(degrees)
     return NormalDist().inv_cdf(1 - 0.025 / tests) / NormalDist().inv_cdf(0.975)

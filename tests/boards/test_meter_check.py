@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgeopt.boards.metering.check import Seen, judge
+from edgeopt.boards.metering.check import Seen, _powers, judge
+from edgeopt.boards.metering.edges import Pattern
 from edgeopt.boards.metering.link import Link
-from edgeopt.boards.meters import Settings
+from edgeopt.boards.meters import Sample, Settings
 from edgeopt.core.errors import BoardError
 
 PI4 = Seen("meter", 0.02, 280, 20.0, 0.004, 2.0, 5.1, 1.6, 5.0)
@@ -27,6 +28,15 @@ def test_a_meter_that_makes_sense_passes() -> None:
     judge(
         "kitchen", replace(PI4, profile_idle_w=None, profile_stress_w=None, idle_w=100, stress_w=200), HWMON
     )
+
+
+def test_samples_of_one_state_alone_tell_nothing() -> None:
+    marks = Pattern(0.0, 14.0, ((5.0, 10.0),))
+    idle = [Sample(t / 10, 2.0) for t in range(40)]
+    with pytest.raises(BoardError, match="no sample while the board was idle, or none while it was busy"):
+        _powers(idle, marks, same_clock=True)
+    both = [*idle, *(Sample(6 + t / 10, 5.0) for t in range(30))]
+    assert _powers(both, marks, same_clock=True) == (2.0, 5.0)
 
 
 def test_ten_times_too_much_names_the_shunt() -> None:

@@ -93,6 +93,32 @@ def test_energies_carry_their_source_error_and_net(bench: ModuleType) -> None:
         assert len(result.process_energy_mj) == 1
 
 
+def test_a_time_that_processes_disagree_on_is_in_the_error_of_an_energy_not_of_a_power(
+    bench: ModuleType,
+) -> None:
+    random = np.random.default_rng(1)
+    made = bench.board(random)
+    samples = bench.shown(made, random)
+    known, *_ = judged(bench, samples, made)
+    unsure = replace(NOTHING, latency=Quantity(1.0, "ms", 0.9, 1.1, "measured", "clock"))
+    metered = energy.Metered(samples, made.before, made.after, "pmic", 0.08, same_clock=True)
+    wide, *_ = energy.added([unsure, unsure], made.models, metered)
+    assert known.energy_mj and wide.energy_mj and known.power_w and wide.power_w  # noqa: PT018 - all are there
+    assert wide.power_w == known.power_w
+    assert wide.energy_mj.relative_error == pytest.approx(
+        np.hypot(known.energy_mj.relative_error, 0.1), rel=1e-6
+    )
+    assert wide.net_energy_mj.relative_error > known.net_energy_mj.relative_error  # type: ignore[union-attr]
+
+
+def test_processes_that_draw_differently_are_as_many_as_there_are_not_as_their_turns() -> None:
+    """Three levels of power, each shown by many turns: 18 turns tell no more than three processes."""
+    turns = [[(level, 1.0)] * 6 for level in (2.0, 2.2, 2.4)]
+    assert energy._standard_error(turns) == pytest.approx(4.303 * 0.2 / 3**0.5, rel=1e-3)
+    assert energy._standard_error(turns[:1]) == 0.0
+    assert energy._standard_error([[(2.0, 1.0)], [(2.0, 1.0)]]) is None
+
+
 def test_an_idle_board_that_changed_makes_no_net_energy(bench: ModuleType) -> None:
     random = np.random.default_rng(2)
     made = bench.board(random)
@@ -144,6 +170,14 @@ def test_without_a_meter_the_profiles_model_speaks_and_says_so() -> None:
     assert result.energy_mj
     assert (result.energy_mj.value, result.energy_mj.source) == (4.0, "model")
     assert result.energy_mj.relative_error == pytest.approx(0.25)
+
+
+def test_a_modelled_energy_has_the_noise_of_the_processes_that_it_follows() -> None:
+    link = Link.of(None, profile(model_idle_w=2.0, model_k_w=4.0), Address.parse)
+    with beside(link, SCREEN) as taken:
+        (result,) = taken.added([replace(NOTHING, process_p50_ms=(0.9, 1.0, 1.1))], {"models": [{}]})
+    assert isinstance(result, Measurement)
+    assert result.process_energy_mj == pytest.approx((3.6, 4.0, 4.4))
 
 
 def test_without_a_meter_and_a_model_nothing_is_said() -> None:

@@ -93,6 +93,14 @@ def test_what_a_board_does_not_tell_breaks_no_rule() -> None:
     assert other_cpu(state(), state()) is None
 
 
+def test_a_firmware_that_was_silent_once_does_not_take_back_what_it_said() -> None:
+    throttles, silent, fine = (state(throttled_bits=bits) for bits in (0x4, None, 0x0))
+    assert throttled([throttles, silent]) is True
+    assert throttled([fine, silent, state(throttled_bits=0x40000)]) is True
+    assert throttled([fine, silent]) is None
+    assert throttled([fine, fine]) is False
+
+
 def test_a_rule_that_breaks_every_time_is_told_once_at_its_worst() -> None:
     rounds = [state(temperature_c=at) for at in (76.0, 79.5, 77.0)]
     assert of_board(rounds, None, PROTOCOL) == ["it is at 79.5 °C, 75 °C is the limit"]

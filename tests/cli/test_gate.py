@@ -165,6 +165,21 @@ def test_other_provenance_device_and_threads_are_refused(
     assert (ran.code, "how net.onnx is run was" in ran.err) == (2, True)
 
 
+def test_another_rate_load_or_set_of_cores_is_refused_before_anything_is_measured(
+    run: Callable[..., Ran], model: Path, folder: Path
+) -> None:
+    here = (model, "--device", "local", "--threads", 1)
+    document = before(run, folder, *here)
+    assert document["setting"] == "bench"
+    gate = ("--against", "main.json", "--fail-if", "p50>+900%")
+    ran = run("measure", *here, "--cpus", "0", *gate)
+    assert (ran.code, "the setting was bench, is bench (cores 0)" in ran.err) == (2, True), ran.err
+    assert "measuring" not in ran.err
+    before(run, folder, *here, "--rate", 30)
+    ran = run("measure", *here, "--rate", 60, *gate)
+    assert (ran.code, "the setting was app (30/s), is app (60/s)" in ran.err) == (2, True), ran.err
+
+
 def test_junit_tells_that_a_board_was_not_reached(run: Callable[..., Ran], model: Path, folder: Path) -> None:
     ran = run("measure", model, "--device", "rpi4", "--board", "ssh://x@127.0.0.1:1", "--junit", "gate.xml")
     assert ran.code == 4

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx.parser
 import pytest
 
 from edgeopt.boards import profiles
+from edgeopt.cli.measure import _without_a_figure
 from edgeopt.core.measurement import Protocol
 from tests.cli.conftest import Ran
 
@@ -103,3 +105,57 @@ def test_models_with_other_inputs_are_not_compared(
     )
     ran = run("measure", model, other, "--device", "local")
     assert (ran.code, "same inputs" in ran.err) == (2, True)
+
+
+OUT_OF_RANGE = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1, 64] x, int64[1] at) => (float[1, 1] y)
+{
+  y = Gather<axis = 1>(x, at)
+}
+"""
+
+
+def test_where_no_model_runs_it_is_3_with_the_document_and_an_error(
+    run: Callable[..., Ran], folder: Path
+) -> None:
+    path = folder / "far.onnx"
+    path.write_bytes(onnx.parser.parse_model(OUT_OF_RANGE).SerializeToString())
+    here = ("measure", path, "--device", "local", "--fixed", "at=99")
+    ran = run(*here, "--json")
+    assert ran.code == 3, ran.err
+    (row,) = ran.document["measurements"]
+    assert (row["state"], row["failure"], row["processes"]) == ("FAILED", "candidate", None)
+    assert ran.document["error"]["kind"] == "candidate"
+    assert ran.document["error"]["message"].startswith("far.onnx could not be measured: cannot be run")
+    shown = run(*here)
+    assert (shown.code, "error: far.onnx could not be measured" in shown.out) == (3, True)
+
+
+def test_a_model_that_does_not_run_beside_one_that_does_is_named_in_the_answer(
+    run: Callable[..., Ran], folder: Path
+) -> None:
+    names = []
+    for name, at in (("far.onnx", "at"), ("near.onnx", "zero")):
+        text = OUT_OF_RANGE.replace("(x, at)", f"(x, {at})")
+        text = text.replace("\n{\n  y", "\n{\n  zero = Sub(at, at)\n  y") if at == "zero" else text
+        (folder / name).write_bytes(onnx.parser.parse_model(text).SerializeToString())
+        names.append(name)
+    ran = run("measure", *names, "--device", "local", "--fixed", "at=99", "--json")
+    assert ran.code == 0, ran.err
+    assert [row["state"] for row in ran.document["measurements"]] == ["FAILED", "COMPLETE"]
+    assert "error" not in ran.document
+
+
+@pytest.mark.parametrize(
+    ("failures", "code"),
+    [(["crash", "memory"], 3), (["unsteady"], 4), (["crash", "unsteady"], 4), ([None], 0)],
+)
+def test_noise_alone_is_the_board_s_fault(failures: list[str | None], code: int) -> None:
+    rows = [
+        {"name": "a", "state": "FAILED" if kind else "COMPLETE", "failure": kind, "reason": "why"}
+        for kind in failures
+    ]
+    document: dict[str, Any] = {"measurements": rows}
+    assert _without_a_figure(document) == code
+    assert ("error" in document) == (code != 0)

@@ -138,6 +138,31 @@ def test_the_size_of_a_file_is_no_model_s_figure() -> None:
     assert decide(original, [], [smaller], Objective("size"), pairwise_error=0.1)[0] == "improved"
 
 
+def test_memory_within_the_noise_of_its_processes_is_no_improvement() -> None:
+    def used(name: str, *processes_bytes: int) -> Contender:
+        one = contender(name, rounds(2.0), rss_bytes=max(processes_bytes))
+        return replace(one, measurement=replace(one.measurement, process_peak_rss_bytes=processes_bytes))
+
+    original = used("original", 50_000, 50_100, 49_900, 50_050, 49_950)
+    noisy = used("c", 49_990, 50_010, 50_000, 49_980, 49_995)
+    assert max(noisy.measurement.process_peak_rss_bytes) < max(original.measurement.process_peak_rss_bytes)
+    assert decide(original, [], [noisy], Objective("memory"))[0] == "original"
+    smaller = used("c", 40_000, 40_100, 40_050, 40_020, 39_990)
+    assert decide(original, [], [smaller], Objective("memory"))[0] == "improved"
+
+
+def test_what_was_measured_without_repetitions_beats_nobody() -> None:
+    """A 95th percentile of processes with too few samples for one each: nothing is known of its noise."""
+    slow, fast = (
+        replace(one, measurement=replace(one.measurement, latencies_ms=(ms,) * 200))
+        for one, ms in ((ORIGINAL, 2.0), (contender("c", rounds(1.9)), 1.9))
+    )
+    assert decide(slow, [], [fast], Objective("p95"))[0] == "original"
+    known = replace(fast, measurement=replace(fast.measurement, process_p95_ms=(1.9, 1.91, 1.9, 1.89, 1.9)))
+    base = replace(slow, measurement=replace(slow.measurement, process_p95_ms=(2.0, 2.01, 2.0, 1.99, 2.0)))
+    assert decide(base, [], [known], Objective("p95"))[0] == "improved"
+
+
 def replace_decisions(one: Contender, decisions: dict[str, str]) -> Contender:
     return replace(one, trial=replace(one.trial, candidate=Candidate.of("m", decisions)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
 from edgeopt.report.earlier import Earlier
 from edgeopt.report.regression import Check, Condition, judge, overall
@@ -95,6 +97,21 @@ def test_several_checks_widen_the_interval() -> None:
     assert several[0].ci95[1] > alone.ci95[1]
 
 
+def test_of_few_processes_several_checks_widen_the_interval_by_student_s_t() -> None:
+    """Ten checks of three processes: t of 2 degrees at 99.75 % is 3.3 times that at 97.5 %, no 1.4 times."""
+    names = [str(n) for n in range(10)]
+    reach = {}
+    for processes in (2, 3, 8, None):
+        rows = answer(*(row(name, processes=processes) for name in names))
+        ends = judge(rows, rows, [P50])[0].ci95
+        assert ends is not None
+        reach[processes] = math.log1p(ends[1]) / (2**0.5 * math.log(1.01))
+    assert reach[3] == pytest.approx(14.089 / 4.303, rel=1e-3)
+    assert reach[8] == pytest.approx(4.029 / 2.365, rel=1e-3)
+    assert reach[2] == pytest.approx(2.807 / 1.96, rel=1e-3)  # an interval that is not of its processes
+    assert reach[None] == reach[3]  # an answer of before edgeopt wrote it down
+
+
 def test_without_an_interval_it_is_undecided_and_says_on_which_side() -> None:
     assert one(row(), row(spread=None)).verdict == "undecided"
     assert "before" in str(one(row(), row(spread=None)).reason)
@@ -162,6 +179,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     earlier = stored(tmp_path, answer(ran))
     artifact = Artifact("k", Path("a.onnx"), "s", 1, "onnxruntime", dict(options))
     earlier.require_device("rpi4")
+    earlier.require_setting(Setting("app", rate_hz=30))  # of before edgeopt wrote it down
+    with pytest.raises(ConfigError, match=r"setting was app \(30/s\), is app \(30/s, load 50%\)"):
+        stored(tmp_path, answer(ran, setting="app (30/s)")).require_setting(Setting("app", 30, 0.5))
+    earlier = stored(tmp_path, answer(ran))
     earlier.require_board("measured", {"a": artifact})
     earlier.require_alike(answer(ran), [Condition("energy", 0.1)])
     with pytest.raises(ConfigError, match="device was rpi4, is rpi5"):

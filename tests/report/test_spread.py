@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,32 @@ def test_the_interval_of_a_percentile_holds_the_true_one_nearly_always(q: int) -
     truth = 10 * float(np.exp(0.1 * {90: 1.2816, 95: 1.6449, 99: 2.3263}[q]))
     found = [percentile(measurement(seed), q) for seed in range(100)]
     held = sum(ends is not None and ends[0] <= truth <= ends[1] for ends in found)
+    assert held >= 90
+
+
+def test_a_tail_that_differs_between_processes_is_in_its_interval() -> None:
+    """Medians agree, but other work hits a twelfth of what some processes do: theirs is another p95."""
+    held = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        runs = []
+        for _ in range(5):
+            run = 10 * np.exp(0.02 * random.standard_normal(1000))
+            run[: 12 * int(random.integers(5, 9))] *= np.exp(0.1 * random.standard_normal())
+            runs.append(run)
+        said = measurement(seed)
+        said = replace(
+            said,
+            latencies_ms=tuple(float(ms) for run in runs for ms in run),
+            process_p50_ms=tuple(float(np.median(run)) for run in runs),
+            process_p95_ms=tuple(float(np.quantile(run, 0.95)) for run in runs),
+        )
+        ends = percentile(said, 95)
+        assert ends is not None
+        held += (
+            ends[0] <= ends[1]
+            and ends[1] / ends[0] > (max(said.process_p95_ms) / min(said.process_p95_ms)) ** 0.8
+        )
     assert held >= 90
 
 

@@ -130,6 +130,11 @@ def _powers(samples: Sequence[Sample], marks: Pattern, same_clock: bool) -> tupl
     else:
         low, high = np.quantile(power, (0.4, 0.8))
         idle, busy = power[power <= low], power[power >= high]
+    if not len(idle) or not len(busy):
+        raise BoardError(
+            "the meter gave no sample while the board was idle, or none while it was busy",
+            hint="it lags by seconds, or its program writes rarely: let it sample faster",
+        )
     return float(np.median(idle)), float(np.median(busy))
 
 

@@ -28,6 +28,8 @@ SETTLE_S = 0.5
 """After a load or a model, before idle is idle."""
 REST_S = 0.05
 """Of a lag that was found and taken off, what may be left."""
+LEAST_REPEATED = 3
+"""Fewer turns, or processes, do not tell how far the next would differ."""
 MAX_MISSING = 0.1
 """Share of a model's turns without a single sample."""
 
@@ -130,7 +132,7 @@ def _of_model(
         )
     power_w = _weighted(turns)
     inference_s = _inference_s(processes)
-    sampling_w = _standard_error(powers_w)
+    sampling_w = _standard_error(turns)
     if sampling_w is None:
         return replace(result, energy_note=f"{len(powers_w)} turns do not tell how far their power differs")
     error_w = math.hypot(metered.error_share * power_w, sampling_w)
@@ -141,6 +143,11 @@ def _of_model(
         low, high = (power - error) * times_s, (power + error) * times_s
         return Quantity(power * times_s, unit, low, high, "measured", metered.source)
 
+    def energy_mj(power: float, error: float) -> Quantity:
+        # A power times a time, and the next process may take another time.
+        error = math.hypot(error, power * result.latency.relative_error)
+        return quantity(power, error, inference_s * 1e3, "mJ")
+
     each = tuple(
         _weighted([turn]) * _inference_s([process]) * 1e3 if turn else None
         for turn, process in zip(turns, processes, strict=True)
@@ -148,8 +155,8 @@ def _of_model(
     return replace(
         result,
         power_w=quantity(power_w, error_w),
-        energy_mj=quantity(power_w, error_w, inference_s * 1e3, "mJ"),
-        net_energy_mj=quantity(net_w, net_error_w, inference_s * 1e3, "mJ"),
+        energy_mj=energy_mj(power_w, error_w),
+        net_energy_mj=energy_mj(net_w, net_error_w),
         process_energy_mj=tuple(mj for mj in each if mj is not None) if None not in each else (),
         energy_note=_note(alignment, metered),
     )
@@ -181,11 +188,20 @@ def _inference_s(processes: Sequence[Mapping[str, Any]]) -> float:
     return float(seconds / sum(sum(process["slices"]) for process in processes))
 
 
-def _standard_error(powers_w: Sequence[float]) -> float | None:
-    """Half the 95 % interval of the mean of the turns; None where they are too few to tell."""
-    if len(powers_w) < 3:
-        return None
-    return t_quantile(len(powers_w) - 1) * statistics.stdev(powers_w) / math.sqrt(len(powers_w))
+def _standard_error(turns: Sequence[Sequence[tuple[float, float]]]) -> float | None:
+    """Half the 95 % interval of the mean power, by process and turn; None where turns are too few to tell.
+
+    Turns of one process are alike: where there are three processes or more, what differs between them counts
+    if it is more.
+    """
+    levels = [[power for process in turns for power, _ in process]]
+    levels.append([_weighted([process]) for process in turns if process])
+    halves = [
+        t_quantile(len(powers_w) - 1) * statistics.stdev(powers_w) / math.sqrt(len(powers_w))
+        for powers_w in levels
+        if len(powers_w) >= LEAST_REPEATED
+    ]
+    return max(halves, default=None)
 
 
 def too_short(window_s: float) -> str:
