@@ -150,8 +150,11 @@ class Evaluator:
         )
 
     def _unmetered(self, result: Measurement) -> str | None:
-        """Why there is no energy where one is asked for; None where there is, or nobody asks."""
-        if self.objective.name != "energy" or result.energy_mj is not None:
+        """Why there is no energy where one is asked for; None where there is, or nobody asks.
+
+        Who was given up as hopelessly slow ran for too short a time to have one: measuring again changes nothing.
+        """
+        if self.objective.name != "energy" or result.energy_mj is not None or result.stopped_early:
             return None
         return result.energy_note or "nothing tells its energy"
 
@@ -197,6 +200,9 @@ class Evaluator:
         except CandidateFailed as error:
             return replace(trial, state="FAILED", reason=error.message)
         reason = prepared.infeasible or self.objective.limit_violation(measurement)
+        figure = self.objective.value(measurement, prepared.artifact)
+        if reason is None and figure is None and measurement.stopped_early:
+            reason = f"given up as hopelessly slow, before its {self.objective.name} could be told"
         return replace(
             trial, measurement=measurement, state="INFEASIBLE" if reason else "COMPLETE", reason=reason
         )

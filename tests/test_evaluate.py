@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +11,12 @@ from typing import Any, cast
 import pytest
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import Candidate
 from edgeopt.core.errors import CandidateFailed, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Quantity
-from edgeopt.evaluate import Evaluator
+from edgeopt.evaluate import Evaluator, Prepared
 
 CONTROL, OTHER = (Artifact(name, Path(f"/{name}.onnx"), name, 1000) for name in ("control", "other"))
 START_MS, OTHER_MS, CRASH = 10.0, 5.0, -1.0
@@ -67,6 +69,25 @@ def test_a_missing_energy_matters_only_where_it_is_asked_for() -> None:
     assert drifts((START_MS, 5.0)) == [1.0]
     with pytest.raises(MeasurementInvalid, match="nothing tells its energy"):
         drifts((START_MS, 5.0), objective=Objective("energy"))
+
+
+def test_who_is_hopelessly_slow_has_no_energy_and_ends_no_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its window was too short for the meter. It is no fault of the board's, and its trial says why."""
+    board = Scripted(((START_MS, 5.0), (START_MS, 5.0)))
+    hopeless = replace(
+        figure(5 * START_MS, 5.0),
+        stopped_early=True,
+        energy_note="a window of 1 s is too short for an energy",
+    )
+    monkeypatch.setattr(board, "measure", lambda *_: [figure(START_MS, 1.0), hopeless])
+    anything: Any = None
+    evaluator = Evaluator(
+        anything, cast(Any, board), Objective("energy"), {}, anything, None, 3.0, 1, 0.0, anything,
+        control=CONTROL, control_p50_ms=START_MS,
+    )  # fmt: skip
+    trial = evaluator.trial(1, Prepared(Candidate.of("m", {}), OTHER), cast(Protocol, None))
+    assert trial.state == "INFEASIBLE"
+    assert "hopelessly slow, before its energy could be told" in str(trial.reason)
 
 
 def test_a_control_that_fails_is_no_candidates_fault() -> None:

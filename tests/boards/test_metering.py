@@ -172,6 +172,15 @@ def test_without_a_meter_the_profiles_model_speaks_and_says_so() -> None:
     assert result.energy_mj.relative_error == pytest.approx(0.25)
 
 
+def test_a_modelled_energy_is_not_told_of_a_board_that_waits_or_does_other_work() -> None:
+    link = Link.of(None, profile(model_idle_w=2.0, model_k_w=4.0), Address.parse)
+    with beside(link, SCREEN) as taken:
+        (result,) = taken.added([replace(NOTHING, conditions="app")], {"models": [{}]})
+    assert isinstance(result, Measurement)
+    assert (result.energy_mj, result.power_w) == (None, None)
+    assert "neither waiting nor other work" in str(result.energy_note)
+
+
 def test_a_modelled_energy_has_the_noise_of_the_processes_that_it_follows() -> None:
     link = Link.of(None, profile(model_idle_w=2.0, model_k_w=4.0), Address.parse)
     with beside(link, SCREEN) as taken:

@@ -161,6 +161,10 @@ def modelled_energy(result: Measurement, settings: Settings) -> Measurement:
     """Idle + k * utilization over the latency: the runner counts CPU time itself, nothing is sampled."""
     if result.cpu_utilization is None:
         return replace(result, energy_note="the board does not tell how busy it was")
+    if result.conditions == "app":  # a request that is waited for and a neighbour's work cost energy, too
+        return replace(
+            result, energy_note="a model of power knows neither waiting nor other work: use a meter"
+        )
     power_w, share = power_model.power_w(settings, result.cpu_utilization), power_model.ERROR_SHARE
     latency, provenance = result.latency, result.provenance
     return replace(
