@@ -152,7 +152,7 @@ class Evaluator:
     def _unmetered(self, result: Measurement) -> str | None:
         """Why there is no energy where one is asked for; None where there is, or nobody asks.
 
-        Who was given up as hopelessly slow ran for too short a time to have one: measuring again changes nothing.
+        Who was given up as hopelessly slow ran for too short a time to have one, and would again.
         """
         if self.objective.name != "energy" or result.energy_mj is not None or result.stopped_early:
             return None
