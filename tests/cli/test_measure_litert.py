@@ -61,13 +61,14 @@ def test_another_layout_is_another_input(run: Callable[..., Ran], folder: Path) 
 
 def test_an_operator_that_the_runtime_lacks_is_a_failed_model(run: Callable[..., Ran]) -> None:
     ran = run("measure", FILES / "custom.tflite", "--device", "local", "--json")
-    assert ran.code == 0, ran.err
+    assert ran.code == 3, ran.err
     (row,) = ran.document["measurements"]
     assert row["state"] == "FAILED"
     assert row["reason"].startswith(
         "cannot be loaded on the board: Encountered unresolved custom op: ONNX_DET."
     )
     assert "\n" not in row["reason"]
+    assert row["reason"] in ran.document["error"]["message"]
 
 
 def test_a_damaged_file_is_refused(run: Callable[..., Ran], folder: Path) -> None:
