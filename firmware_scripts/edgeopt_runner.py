@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import functools
 import gc
@@ -66,6 +67,23 @@ NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
 """What runtimes say when the kernel refuses them memory."""
 
 
+BOARDS_ERRNOS = frozenset(
+    {
+        errno.EIO,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ESTALE,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+"""What Python says of files that only edgeopt has put there: a disk is full, broken or emptied."""
+
+MODELS_FAULT = frozenset({"deadline", "crash", "oom", "load", "run"})
+
+
 class Failed(Exception):
     """A request, or the model it speaks of, failed; `kind` tells whose fault it is."""
 
@@ -87,7 +105,7 @@ class Fenced(Exception):
 
 def child() -> None:
     """Obey the supervisor's lines until its pipe closes; an empty one asks for a copy that goes on."""
-    die_with_parent()
+    die_with_parent(supervisor_pid())
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever a runtime prints must not get into the answers
     Path("/proc/self/oom_score_adj").write_text("1000")  # if memory ends the model goes, not the board's sshd
@@ -96,18 +114,26 @@ def child() -> None:
     # As little as possible happens from one copy to the next, so that the memory of all of them is the same.
     while first := os.read(0, 1):
         if first == b"\n":
+            own = os.getpid()
             pid = os.fork()
             if pid:
                 os.write(answers, b'{"ok": {"gone": %d}}\n' % os.waitpid(pid, 0)[1])
             else:
-                die_with_parent()
+                die_with_parent(own)
             continue
         os.write(answers, obey(state, json.loads(first + rest_of_line())))
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Never outlive the supervisor, or the process that this one is a copy of."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before it was asked for: no signal will come any more
+        os._exit(1)
+
+
+def supervisor_pid() -> int:
+    """Who started this child, as its environment says."""
+    return int(os.environ[MARK].split("-")[1])
 
 
 def rest_of_line() -> bytes:
@@ -124,7 +150,8 @@ def obey(state: dict[str, Any], request: dict[str, Any]) -> bytes:
         answer = {"ok": STEPS[request.pop("step")](state, **request)}
     except Exception as error:  # a runtime's exceptions share no base class
         starved = isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
-        kind = "oom" if starved else state["kind"]
+        broken = isinstance(error, OSError) and error.errno in BOARDS_ERRNOS
+        kind = "oom" if starved else "io" if broken else state["kind"]
         kind = error.kind if isinstance(error, Failed) else kind
         answer = {"error": {"kind": kind, "message": f"{type(error).__name__}: {error}"[:500]}}
     return json.dumps(answer).encode() + b"\n"
@@ -159,7 +186,12 @@ def open_session(state: dict[str, Any], job: dict[str, Any], profile: str | None
     import numpy
 
     begun_ns = time.perf_counter_ns()
-    session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
+    try:
+        session = SESSIONS[job["runtime"]](job["model"], job["options"], profile)
+    except Exception:
+        if not Path(job["model"]).is_file():
+            raise Failed("io", "the model was removed from the board while it was in use") from None
+        raise
     load_ms = (time.perf_counter_ns() - begun_ns) / 1e6
     state.update(kind="run", session=session, names=job["names"])
     with numpy.load(job["feeds"], allow_pickle=False) as arrays:
@@ -389,7 +421,7 @@ def sampling() -> None:
     line of the answer is the meter's header, or why there is none; the second holds `[time, text]` of each
     reading, time on CLOCK_MONOTONIC, and the CPU time that reading took.
     """
-    die_with_parent()
+    die_with_parent(supervisor_pid())
     order = json.loads(rest_of_line())
     names: dict[str, Any] = {}
     try:
@@ -428,6 +460,7 @@ class Sampler:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, MARK: own_mark()},
         )
         if not self.process.stdin or not self.process.stdout:
             raise AssertionError("both were asked to be pipes")
@@ -795,12 +828,19 @@ class Orders:
         if not data:
             raise Gone
         self.buffer += data
-        if self.buffer.startswith(b"\n"):
-            self.echo(b"\n")
-            self.buffer = self.buffer.lstrip(b"\n")
+        self.answer_beats()
         self.lease.beat()
         if self.lease.lost and self.is_busy:
             raise Fenced(self.lease.lost)
+
+    def answer_beats(self) -> None:
+        """Send heartbeats back; raises Gone where nobody reads that."""
+        if self.buffer.startswith(b"\n"):
+            self.buffer = self.buffer.lstrip(b"\n")
+            try:
+                self.echo(b"\n")
+            except OSError:  # of our own stdout: whoever talks to a child must not take it for the child's
+                raise Gone from None
 
     def wait(self, *others: int, most_s: float | None = None) -> list[int]:
         """Wait for stdin or one of these descriptors to become readable; returns those that are."""
@@ -815,6 +855,7 @@ class Orders:
     def next(self) -> dict[str, Any]:
         self.is_busy = False
         self.lease.settle()
+        self.answer_beats()  # that came together with the last request
         while b"\n" not in self.buffer:
             self.wait()
             self.pull()
@@ -962,6 +1003,8 @@ class Child:
     def epitaph(self, status: int | None = None) -> Failed:
         """Why the process died on its own, or its copy with `status`."""
         status = self.bury() if status is None else status
+        if status > 0 and not Path(__file__).is_file():
+            return Failed("io", f"{Path(__file__).name} has been removed while it was in use: begin anew")
         if status == -signal.SIGKILL and oom_kills() > self.kills:
             return Failed("oom", "was killed by the kernel: out of memory")
         self.listen()
@@ -1105,15 +1148,22 @@ class OtherWork:
     PERIOD_S = 0.02
 
     def __init__(self, share: float) -> None:
-        self.pids = [self.busy(cpu, share) for cpu in sorted(os.sched_getaffinity(0))] if share else []
+        self.pids: list[int] = []
+        try:
+            for cpu in sorted(os.sched_getaffinity(0)) if share else ():
+                self.pids.append(self.busy(cpu, share))
+        except OSError:
+            self.end()
+            raise
 
     def busy(self, cpu: int, share: float) -> int:
+        own = os.getpid()
         pid = os.fork()
         if pid:
             Child.unburied.add(pid)
             return pid
         try:  # whatever happens, this copy must never go on as a supervisor
-            die_with_parent()
+            die_with_parent(own)
             os.sched_setaffinity(0, [cpu])
             while True:
                 begun = time.perf_counter()
@@ -1123,12 +1173,20 @@ class OtherWork:
         finally:
             os._exit(1)
 
-    def end(self) -> None:
+    def end(self) -> int:
+        """Returns how many of them were there to the end."""
+        lasted = 0
         for pid in self.pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            lasted += os.waitpid(pid, os.WNOHANG)[0] == 0 and self.killed(pid)
             Child.unburied.discard(pid)
         self.pids = []
+        return lasted
+
+    @staticmethod
+    def killed(pid: int) -> bool:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return True
 
 
 def soak(race: Race, idle_s: float | None) -> dict[str, Any]:
@@ -1190,6 +1248,8 @@ class Race:
         try:
             return self.children[index].ask(step, **arguments)
         except Failed as error:
+            if error.kind not in MODELS_FAULT:
+                raise
             self.results[index]["error"] = {"kind": error.kind, "message": str(error)}
             self.children.pop(index).end()
             return {}
@@ -1296,11 +1356,12 @@ class Runner:
         present = []
         for sha256 in objects:
             path = self.path(sha256)
-            if path.is_file() and digest(path) == sha256:
-                os.utime(path)
-                present.append(sha256)
-            elif path.is_file():
-                path.unlink()
+            with contextlib.suppress(FileNotFoundError):  # another's runner may make room meanwhile
+                if digest(path) == sha256:
+                    os.utime(path)
+                    present.append(sha256)
+                else:
+                    path.unlink()
         return present
 
     def on_measure(
@@ -1328,12 +1389,20 @@ class Runner:
             race.results[index]["runtime_rss_bytes"] = self.bare(job["runtime"]).get("peak_rss_bytes")
         soaked = None
         if protocol.get("soak"):
-            soaked = soak(race, None if self.hot_at is None else time.monotonic() - self.hot_at)
+            try:
+                soaked = soak(race, None if self.hot_at is None else time.monotonic() - self.hot_at)
+            except Failed as error:
+                if len(jobs) == 1:
+                    raise
+                raise Failed(
+                    "io", f"the control model fails while the board is warmed up: {error}"
+                ) from error
         rounds = [conditions()]
         hot = rounds[0]["temperature_c"]
         if max_temperature_c is not None and hot is not None and hot > max_temperature_c:
             return {"models": [], "rounds": rounds}
         other_work = OtherWork(protocol.get("load") or 0.0)
+        workers = len(other_work.pids)
         try:
             with metered(meter, edges) as power:
                 for turn in range(protocol["processes"]):
@@ -1341,6 +1410,8 @@ class Runner:
                     rounds.append(conditions())
                     if race.between_rounds():
                         break
+            if other_work.end() < workers:
+                raise Failed("io", "the work that was to run beside the models ended before them")
         finally:
             other_work.end()
         self.hot_at = time.monotonic() if soaked else None
@@ -1431,17 +1502,21 @@ class Runner:
     def on_clean(self, limit_bytes: int | None = None, everything: bool = False) -> dict[str, int]:
         """Remove the objects used longest ago until the rest fits `limit_bytes`: by default 2 GiB, or half of
         the room that they and nobody take; `everything`: the whole cache, this script included."""
+        held: list[tuple[float, Path, int]] = []
+        for path in self.objects.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # others, who upload, rename and remove, too
+                found = path.stat()
+                held.append((found.st_mtime, path, found.st_size))
         if limit_bytes is None:
-            held_bytes = sum(path.stat().st_size for path in self.objects.iterdir())
-            room_bytes = held_bytes + shutil.disk_usage(self.objects).free
+            room_bytes = sum(one[2] for one in held) + shutil.disk_usage(self.objects).free
             limit_bytes = min(OBJECTS_LIMIT_BYTES, room_bytes // 2)
         kept_bytes, removed, removed_bytes = 0, 0, 0
-        for path in sorted(self.objects.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
-            size_bytes = path.stat().st_size
+        for _, path, size_bytes in sorted(held, reverse=True):
             kept_bytes += size_bytes
             if kept_bytes > limit_bytes or everything:
-                removed, removed_bytes = removed + 1, removed_bytes + size_bytes
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    removed, removed_bytes = removed + 1, removed_bytes + size_bytes
         if everything:
             for name in ("runner", "tmp", "objects"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -1688,8 +1763,11 @@ def firmware(*question: str, base: int) -> int | None:
     tool = shutil.which("vcgencmd")
     if not tool:
         return None
-    said = subprocess.run([tool, *question], capture_output=True, text=True, timeout=5, check=False).stdout
-    found = re.search(r"=(\w+)", said)
+    try:
+        done = subprocess.run([tool, *question], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # it can hang where the firmware does
+    found = re.search(r"=(\w+)", done.stdout)
     return int(found[1], base) if found else None
 
 

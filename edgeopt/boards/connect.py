@@ -11,7 +11,7 @@ from edgeopt.boards import overlay
 from edgeopt.boards.address import Address
 from edgeopt.boards.board import Board
 from edgeopt.boards.checks import SET_CLOCK, wrong_clock
-from edgeopt.boards.identity import require_identity
+from edgeopt.boards.identity import VIRTUAL_MACHINE, accepting, require_identity
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import Link
@@ -70,8 +70,8 @@ def connect(
         ConfigError: No such board, or it is configured as another device.
         BusyError: Somebody else has it.
         ConnectError: It is unreachable, its host key is not trusted, or it lacks the runtime.
-        BoardError: It is not such a device, its provenance is weaker than `require`, or this machine lacks
-            what emulates it.
+        BoardError: It is not such a device, an emulator answers at its address, its provenance is weaker than
+            `require`, or this machine lacks what emulates it.
     """
     watching = observer or Observer()
     chosen = resolve(profile, board, inventory, require)
@@ -86,12 +86,33 @@ def connect(
     profile = overlay.of_board(profile, name)
     power = Link.of(chosen.named.meter if chosen.named else None, profile, inventory.address_of)
     physical = open_board(name, profile, address, workload, watching, power, claim)
+    try:
+        _require_hardware(physical, profile, address)
+    except BoardError:
+        physical.close()
+        raise
     reason = f"board {physical.name}: {physical.facts.model}, {chosen.why}"
     watching.announce(reason)
     now_s = time.time()
     if said := wrong_clock(now_s + physical.clock_error_s, now_s):
         watching.announce(f"remark: the board's clock says {said}; {SET_CLOCK} there mends it")
     return Connected(physical, reason, chosen.named.power_cycle if chosen.named else None)
+
+
+def _require_hardware(board: RunnerBoard, profile: DeviceProfile, address: Address) -> None:
+    """Refuse to call measured what an emulator's clock says; this machine itself is whatever it is.
+
+    Raises:
+        BoardError: QEMU's virtual machine answers at an address.
+    """
+    if address.scheme == "local" or VIRTUAL_MACHINE not in board.facts.compatible:
+        return
+    devices = [profile.name] if profile.name != "local" else accepting(board.facts)
+    device = next((name for name in devices if name != "local"), "DEVICE")
+    raise BoardError(
+        f"{board.name} is an emulator's virtual machine: what its clock says is no board's latency",
+        hint=f"--board virtual:{device} prices what it executes",
+    )
 
 
 def open_board(

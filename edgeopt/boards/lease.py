@@ -41,6 +41,7 @@ class Claim:
         wait_s: How long to wait while somebody else has it.
         observer: Is told who has it, and for how long we shall wait.
         nonce: Of this command alone: when its connection breaks and comes back, the board is still its own.
+        hint: What to do where somebody else has it.
     """
 
     wait_s: float = 0.0
@@ -48,6 +49,10 @@ class Claim:
     owner: str = field(default_factory=owner)
     command: str = field(default_factory=lambda: " ".join(["edgeopt", *sys.argv[1:]]))
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    hint: str = (
+        "--wait 1h waits longer; edgeopt boards who shows who has it, and "
+        "edgeopt boards unlock --force takes it away"
+    )
 
     def take(self, dialogue: Dialogue, name: str) -> int:
         """Wait for the board, take it, and keep it for as long as the conversation lasts.
@@ -75,11 +80,7 @@ class Claim:
             holder = described(answer["held"])
             left_s = end - time.monotonic()
             if left_s <= 0:
-                raise BusyError(
-                    f"{name} is in use by {holder}",
-                    hint="--wait 1h waits longer; edgeopt boards who shows who has it, and "
-                    "edgeopt boards unlock --force takes it away",
-                )
+                raise BusyError(f"{name} is in use by {holder}", self.hint)
             if holder.partition(" for ")[0] != said:  # once for each holder: a log shows it
                 said = holder.partition(" for ")[0]
                 self.observer.announce(f"{name} is in use by {holder}; waiting for at most {left_s:.0f} s")

@@ -180,7 +180,8 @@ class RunnerBoard(ConnectedBoard):
             if hot and limit is not None:
                 with self._reachable() as dialogue:
                     state = dialogue.ask("conditions", REQUEST_DEADLINE_S)
-                if state["temperature_c"] <= limit - COOL_ENOUGH_C:
+                now_c = state["temperature_c"]
+                if now_c is not None and now_c <= limit - COOL_ENOUGH_C:
                     return
 
     @property

@@ -104,7 +104,7 @@ def clean(board: Board, as_json: flags.Json = False) -> Answer:
     from edgeopt.boards.lease import Claim
 
     with _talking(board) as dialogue:
-        Claim().take(dialogue, board)
+        Claim(hint="repeat it when the board is free: edgeopt boards who").take(dialogue, board)
         found = dialogue.ask("clean", REQUEST_DEADLINE_S, everything=True)
     document: dict[str, Any] = {"board": board, "objects": found["removed"], "bytes": found["bytes"]}
     return Answer(

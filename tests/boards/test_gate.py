@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,22 @@ def test_a_hot_board_is_left_to_cool_and_then_measured(sensors: Sensors, opened:
     assert opened.told == [
         "pi: it is at 81.5 °C, 75 °C is the limit; try 2 of 3, after a pause of up to 60 s"
     ]
+
+
+def test_a_sensor_that_says_nothing_while_a_board_cools_is_asked_again(
+    sensors: Sensors, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeopt.boards.runner.COOLING_POLL_S", 0.1)
+    sensors.heat(81.5)
+    board = opened(sensors.python, max_temperature_c=75, cooldown_s=60.0)
+
+    def fail_for_a_second(_: str) -> None:
+        (sensors.folder / "thermal" / "thermal_zone0" / "temp").unlink()
+        threading.Timer(1.0, sensors.heat, (60.0,)).start()
+
+    opened.hear = fail_for_a_second
+    result = only(board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN))
+    assert result.temperature_start_c == 60.0
 
 
 def test_a_board_that_stays_hot_cannot_be_measured_and_runs_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from edgeopt.core.errors import CommandError
 from edgeopt.core.measurement import Measurement
+from tests.boards.tiny import FEEDS
 from tests.faults.bench import Bench, Fault, Results
 
 
@@ -46,6 +48,11 @@ def room_again(bench: Bench) -> None:
 def disk_full_from_the_start(bench: Bench) -> Results:
     (mount(bench, "size=64k") / "ballast").write_bytes(bytes(60 << 10))
     return bench.measure()
+
+
+def without_ballast(bench: Bench) -> None:
+    (bench.sshd.home / ".cache" / "ballast").unlink()
+    room_again(bench)
 
 
 def disk_turns_read_only(bench: Bench) -> Results:
@@ -117,10 +124,24 @@ def cache_removed_meanwhile(bench: Bench) -> Results:
     return bench.measure()
 
 
+def disk_full_when_outputs_are_written(bench: Bench) -> Results:
+    folder = mount(bench, "size=16m")
+    assert list(bench.board.infer(bench.good, [FEEDS]))
+    with contextlib.suppress(OSError), (folder / "ballast").open("wb") as ballast:
+        while True:
+            ballast.write(bytes(1 << 12))
+            ballast.flush()
+    list(bench.board.infer(bench.good, [FEEDS]))
+    return []
+
+
 FULL = "No space left on device"
 FAULTS = {
     "disk fills while uploading": Fault(disk_fills_while_uploading, CommandError, FULL, room_again),
     "disk full from the start": Fault(disk_full_from_the_start, CommandError, FULL, unmount),
+    "disk full when outputs are written": Fault(
+        disk_full_when_outputs_are_written, CommandError, FULL, without_ballast
+    ),
     "disk turns read-only": Fault(disk_turns_read_only, CommandError, "Read-only file system", unmount),
     "disk read-only from the start": Fault(
         read_only_from_the_start, CommandError, "Read-only file system", unmount

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
 
 from edgeopt.boards.address import Address
 from edgeopt.boards.provisioning import wheels
+from edgeopt.boards.provisioning.alone import alone
 from edgeopt.boards.provisioning.results import StepResult, needs_root, parse
 from edgeopt.boards.provisioning.root import AS_IS, Rights, root
 from edgeopt.boards.provisioning.script import Settings, compose
@@ -86,10 +87,22 @@ def provision(
             asks for none.
 
     Raises:
+        BusyError: Somebody measures there, or has reserved it; a check disturbs nobody for long and is free.
         ConnectError: The board is gone; what was done stays, and the same command goes on from there.
         BoardError: sudo refuses.
     """
-    observer = observer or Observer()
+    with nullcontext() if action == "check" else alone(address):
+        return _provisioned(address, steps, settings, action, ask_sudo, observer or Observer())
+
+
+def _provisioned(
+    address: Address,
+    steps: Sequence[Step],
+    settings: Settings,
+    action: Action,
+    ask_sudo: Callable[[], str] | None,
+    observer: Observer,
+) -> Outcome:
     composed = compose(steps, settings)
     privileged = [step for step in steps if step.scope == "root"]
     own = [step for step in steps if step.scope == "user"]
@@ -133,6 +146,7 @@ def reboot(address: Address, ask_sudo: Callable[[], str] | None, observer: Obser
     """Reboot a board and wait until it is back.
 
     Raises:
+        BusyError: Somebody measures there.
         BoardError: Nobody may reboot it, or it does not come back.
     """
     (observer or Observer()).stage("rebooting the board")
@@ -142,7 +156,7 @@ def reboot(address: Address, ask_sudo: Callable[[], str] | None, observer: Obser
         if rights is None:
             raise BoardError("rebooting needs root", hint="--ask-sudo, or reboot it yourself")
         composed = compose((), Settings("", "", (), ()))
-        with suppress(ConnectError, CommandError):  # it takes the connection along
+        with alone(address), suppress(ConnectError, CommandError):  # it takes the connection along
             rights.run(transport, composed, "reboot", "", 20.0)
     end = time.monotonic() + REBOOT_TIMEOUT_S
     while time.monotonic() < end:

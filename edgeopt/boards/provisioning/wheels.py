@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +90,8 @@ def download(requirements: tuple[str, ...], wanted: Target) -> list[Path]:
     name = value_digest(requirements, wanted.python, wanted.machine, wanted.glibc)[:16]
     folder = places.cache() / "wheels" / name
     if not folder.is_dir():
-        part = folder.with_name(f"{name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))  # two may download at once
         command = [
             sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
             "--only-binary=:all:", "--dest", str(part), *wanted.arguments(), *requirements, "pip",
@@ -100,17 +101,18 @@ def download(requirements: tuple[str, ...], wanted: Target) -> list[Path]:
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 timeout=DOWNLOAD_TIMEOUT_S, check=False,
             )  # fmt: skip
+            if done.returncode:
+                raise BoardError(
+                    f"cannot download {' '.join(requirements)} for Python {wanted.python} on "
+                    f"{wanted.machine}: {_why(done.stderr)}",
+                    hint="it needs the network here (pip's settings are honoured), or --from-index the board's",
+                )
+            with contextlib.suppress(OSError):  # another was faster
+                part.rename(folder)
         except subprocess.TimeoutExpired as error:
             raise BoardError("the package index takes longer than a quarter of an hour") from error
-        if done.returncode:
+        finally:
             shutil.rmtree(part, ignore_errors=True)
-            raise BoardError(
-                f"cannot download {' '.join(requirements)} for Python {wanted.python} on {wanted.machine}: "
-                f"{_why(done.stderr)}",
-                hint="it needs the network here (pip's settings are honoured), or --from-index the board's",
-            )
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
     return sorted(folder.glob("*.whl"))
 
 
@@ -127,7 +129,7 @@ def send(transport: Transport, wheels: list[Path]) -> None:
         links.append(f'ln "$HOME/{FOLDER}/objects/{sha256}" {STAGED}/{wheel.name}')
     done = transport.run(" && ".join(links))
     if done.status:
-        raise CommandError(f"cannot store wheels on the board: {done.stderr.strip().splitlines()[-1]}")
+        raise CommandError(f"cannot store wheels on the board: {_why(done.stderr)}")
 
 
 def unstage(transport: Transport) -> None:

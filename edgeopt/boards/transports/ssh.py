@@ -103,21 +103,23 @@ class SshTransport:
         `damaged`, or `partial` where the connection broke, and then keeps what it has. One command: every
         round trip and every process costs a slow board more than it seems.
 
-        Objects have one user at a time (`boards.lease`). The runner is there before anybody is a user, so two
-        who bring it at once must not append to the same file.
+        Two may upload at once: whoever brings the runner or uses a virtual board has no lease, and that a
+        connection broke may not have been noticed there. So one at a time, who has locked the folder, appends
+        to `NAME.part`; all others, and all where there is no `flock`, to files of their own, which begin as
+        copies of it.
         """
-        is_shared = folder == "runner"
-        part = f"{name}.$$.part" if is_shared else f"{name}.part"
         size_bytes = source.stat().st_size if source.is_file() else 0  # what is there need not be here
         enter = f'umask 077; [ -d "$F/{folder}" ] || mkdir -p "$F/{folder}" || exit; cd "$F/{folder}" || exit'
         channel = self._execute(
-            f'{enter}; is() {{ s=$(sha256sum < "$1") && [ "${{s%% *}}" = {name} ]; }}; '
-            f"if [ -f {name} ] && is {name}; then echo whole; exit; fi; "
-            + (f"trap 'rm -f {part}' EXIT; " if is_shared else "")
-            + f"if [ -f {part} ]; then wc -c < {part}; else echo 0; fi; cat >> {part} || exit; "
-            f"if is {part}; then mv -f {part} {name} && echo whole; "
-            f'elif [ "$(wc -c < {part})" -lt {size_bytes} ]; then echo partial; '
-            f"else rm -f {part}; echo damaged; fi"
+            f'{enter}; is() {{ [ -f "$1" ] && s=$(sha256sum < "$1") && [ "${{s%% *}}" = {name} ]; }}; '
+            f"if is {name}; then echo whole; exit; fi; "
+            f"p={name}.part; exec 9< .; flock -n 9 2> /dev/null || "
+            f"{{ p={name}.$$.part; trap 'rm -f $p' EXIT; cp {name}.part $p 2> /dev/null || : > $p; }}; "
+            "if [ -f $p ]; then wc -c < $p; else echo 0; fi; cat >> $p || exit; "
+            f"if is $p; then mv -f $p {name} && rm -f {name}.part && echo whole; "
+            f"elif is {name}; then rm -f $p; echo whole; "
+            f'elif [ -f $p ] && [ "$(wc -c < $p)" -lt {size_bytes} ]; then echo partial; '
+            "else rm -f $p; echo damaged; fi"
         )
         said = self._line(channel)
         if started := said.isdigit():
@@ -132,7 +134,7 @@ class SshTransport:
         except CommandError as error:  # what was sent may be on its way still, on a line that is dead
             raise ConnectError(f"{self._name} has been silent for {STALL_LIMIT_S:g} s") from error
         if result.status:
-            if started and not is_shared:
+            if started:
                 self.run(f"{enter}; rm -f {name}.part")  # a full disk needs the room
             raise CommandError(f"{self._name} cannot store {source.name}: {_last_line(result.stderr)}")
         return result.stdout.strip() if started else said

@@ -51,9 +51,9 @@ CPUFREQ = (
     "mount --bind /run/cpu /sys/devices/system/cpu; "
 )
 LISTING = (
-    "find / -xdev ! -path '/var/log/*' ! -path '/var/lib/sudo/*' ! -path '/root/.cache*' ! -name '*-' "
-    "! -name .pwd.lock ! -name 'sub?id*' -type f -printf '%p %s %m %U %G\\n' | sort; "
-    "find /home /boot /etc /var/lib -xdev -type d 2> /dev/null | sort; "
+    "find / -xdev ! -path '/var/log/*' ! -path '/var/lib/sudo/*' ! -path '*/.cache*' ! -name '*-' "
+    "! -name .pwd.lock ! -name 'sub?id*' ! -name edgeopt.lease -type f -printf '%p %s %m %U %G\\n' | sort; "
+    "find /home /boot /etc /var/lib -xdev ! -path '*/.cache*' -type d 2> /dev/null | sort; "
     f"cat {PARANOID} /proc/swaps /etc/passwd /etc/shadow /etc/group /boot/firmware/* 2> /dev/null || :"
 )
 

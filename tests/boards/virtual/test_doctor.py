@@ -11,7 +11,7 @@ import pytest
 
 from edgeopt.boards import profiles
 from edgeopt.boards.address import Address
-from edgeopt.boards.checks import Check
+from edgeopt.boards.checks import Check, wrong_clock
 from edgeopt.boards.connect import connect, open_board
 from edgeopt.boards.examination import examine
 from edgeopt.boards.inventory import Inventory
@@ -19,7 +19,6 @@ from edgeopt.boards.transports import ssh
 from edgeopt.boards.virtual import machine
 from edgeopt.boards.virtual.running import Running
 from edgeopt.core.errors import BoardError
-from edgeopt.core.progress import Observer
 
 
 @pytest.fixture
@@ -50,15 +49,10 @@ def test_a_board_in_order_and_its_faults(patient: Running) -> None:
     assert healthy["hardware"].verdict == "warn"
 
     as_root(patient, "date -s @864000 > /dev/null")
-    told: list[str] = []
-
-    class Listening(Observer):
-        def announce(self, line: str) -> None:
-            told.append(line)
-
     rpi4 = profiles.load("rpi4")
-    connect(rpi4, patient.url, Inventory({}), lambda _, __: [], observer=Listening()).board.close()
-    assert "the board's clock says 1970-01-11" in told[-1]
+    with open_board("p", rpi4, Address.parse(patient.url), lambda _, __: []) as opened:
+        now_s = time.time()
+        assert str(wrong_clock(now_s + opened.clock_error_s, now_s)).startswith("1970-01-11")
     as_root(patient, f"date -s @{time.time():.0f} > /dev/null")
 
     as_root(patient, "rm -rf /home/board/.cache; sync; mount -o remount,ro /")
@@ -69,6 +63,13 @@ def test_a_board_in_order_and_its_faults(patient: Running) -> None:
 
     as_root(patient, "set -- $(df -Pk / | tail -n 1); fallocate -l $(($4 - 20000))K /home/fill")
     assert failing(patient) == ["disk"]
+
+
+@pytest.mark.parametrize("device", ["rpi4", "local"])
+def test_what_an_emulators_clock_says_is_not_called_measured(device: str, virtual_board: Running) -> None:
+    with pytest.raises(BoardError, match="is an emulator's virtual machine") as refusal:
+        connect(profiles.load(device), virtual_board.url, Inventory({}), lambda _, __: [])
+    assert str(refusal.value.hint).startswith("--board virtual:rpi4 ")
 
 
 def test_another_device_is_refused_naming_each_fact(virtual_board: Running) -> None:
