@@ -476,8 +476,8 @@ class Sampler:
 
     def stop(self) -> dict[str, Any]:
         """What was read: `header`, `readings`, `cpu_s`; or `error`."""
-        told = dict(json.loads(self.first))
         try:
+            told = dict(json.loads(self.first))
             said = self.process.communicate(timeout=METER_S)[0]
             return told if "error" in told else {**told, **json.loads(said)}
         except (subprocess.TimeoutExpired, ValueError):
@@ -538,9 +538,9 @@ def metered(meter: dict[str, Any] | None, edges: list[list[float]] | None) -> It
     """
     told: dict[str, Any] = {}
     sampler = Sampler(meter) if meter else None
-    if sampler and "header" not in json.loads(sampler.first):
-        edges = None  # nobody would see them
     try:
+        if sampler and "header" not in json.loads(sampler.first):
+            edges = None  # nobody would see them
         marks = [exercise(edges[0])] if edges else []
         yield told
         marks += [exercise(edges[1])] if edges else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import signal
 import subprocess
@@ -161,13 +162,13 @@ def _maps(pid: int) -> bytes:
 
 @contextlib.contextmanager
 def at_once(when: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]:
-    """Do something in another thread as soon as something is so."""
+    """Do something in another thread as soon as something is so, however long the block takes to get there."""
     failed: list[BaseException] = []
     over = threading.Event()
 
     def watch() -> None:
         try:
-            wait_until(lambda: over.is_set() or when())
+            wait_until(lambda: over.is_set() or when(), math.inf)
             if not over.is_set():
                 act()
         except BaseException as error:

@@ -75,11 +75,11 @@ class Guest:
                 time.sleep(1.0)
 
     def patiently_connect(self, limit_s: float = 400.0) -> None:
-        """Until it answers again."""
+        """Until it answers again; no model has run since."""
         end = time.monotonic() + limit_s
         while True:
             try:
-                self.say("true")
+                self.say("rm -f running; sync")
                 return
             except ConnectError:
                 assert time.monotonic() < end

@@ -93,7 +93,7 @@ def who_resets_the_board_twice_fails_alone(guest: Guest) -> None:
     assert guest.board
     with guest.running.qmp() as qmp:
         for _ in range(2):
-            guest.patiently_connect()
+            guest.patiently_connect()  # and forget the mark of before, which the disk may have kept
             with at_once(guest.is_loaded, qmp.system_reset), pytest.raises(ConnectError):
                 guest.measure(good, bad, protocol=LONG)
     first, second = guest.patiently(good, bad)

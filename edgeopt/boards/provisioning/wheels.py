@@ -105,7 +105,7 @@ def download(requirements: tuple[str, ...], wanted: Target) -> list[Path]:
                 raise BoardError(
                     f"cannot download {' '.join(requirements)} for Python {wanted.python} on "
                     f"{wanted.machine}: {_why(done.stderr)}",
-                    hint="it needs the network here (pip's settings are honoured), or --from-index the board's",
+                    hint="it needs the network here (pip's settings count), or --from-index the board's",
                 )
             with contextlib.suppress(OSError):  # another was faster
                 part.rename(folder)
