@@ -162,7 +162,7 @@ def _maps(pid: int) -> bytes:
 
 @contextlib.contextmanager
 def at_once(when: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]:
-    """Do something in another thread as soon as something is so, however long the block takes to get there."""
+    """Do something in another thread as soon as something is so, however long the block takes until then."""
     failed: list[BaseException] = []
     over = threading.Event()
 

@@ -1,4 +1,7 @@
-"""A board over SSH: files and commands need nothing there but a POSIX shell and coreutils (or busybox)."""
+"""A board over SSH: files and commands need nothing there but a POSIX shell and coreutils (or busybox).
+
+With `flock` (util-linux, or busybox) a broken upload goes on where it stopped; without, it begins again.
+"""
 
 from __future__ import annotations
 
