@@ -84,7 +84,10 @@ def talk(tmp_path: Path, home: Path) -> Iterator[Talk]:
     for pid in [*descendants(made.process.pid), made.process.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    made.process.communicate()
+    made.process.wait()
+    for stream in (made.process.stdin, made.process.stdout):
+        if stream:
+            stream.close()
 
 
 def broken(tmp_path: Path) -> Artifact:

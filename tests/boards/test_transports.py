@@ -119,8 +119,7 @@ def test_two_who_upload_the_same_at_once_do_not_disturb_each_other(tmp_path: Pat
     assert file_digest(stored) == sha256
 
 
-def test_where_there_is_no_flock_uploads_are_whole_too(tmp_path: Path, make_sshd) -> None:
-    sshd = make_sshd("bare")
+def test_where_there_is_no_flock_uploads_are_whole_too(tmp_path: Path, sshd: Sshd) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("sh", "mkdir", "sha256sum", "cat", "wc", "mv", "rm", "cp", "env"):
