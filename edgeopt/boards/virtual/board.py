@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -54,6 +55,9 @@ NOT_EXECUTED = ("threads", "allow_spinning")
 """Session options that the guest does not run, for it has one core: they are priced."""
 
 TRIES = 3
+
+DYING_S = 2.0
+"""A connection breaks a moment before the emulator that was killed is seen to be gone."""
 
 
 class VirtualBoard(RunnerBoard):
@@ -341,8 +345,11 @@ class VirtualBoard(RunnerBoard):
             with super()._reachable() as dialogue:
                 yield dialogue
         except BoardError as error:
-            if self._machine.alive:
-                raise
+            end = time.monotonic() + DYING_S
+            while self._machine.alive:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
             raise self._gone() from error
 
     def _gone(self) -> ConnectError:

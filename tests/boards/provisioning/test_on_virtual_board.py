@@ -219,6 +219,7 @@ def test_a_user_whom_sudo_does_not_know_is_said(board: Board) -> None:
         run(board.running.url, "do", ["perf"], PASSWORD)
 
 
+@pytest.mark.long  # a silent board is noticed when a step's time is over
 def test_a_cable_that_is_pulled_in_mid_run_is_said_and_the_next_run_goes_on(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
