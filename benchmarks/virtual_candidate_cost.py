@@ -44,7 +44,9 @@ def main() -> None:
         board = connect(profile, "virtual", Inventory({}), workload).board
         print(f"open         {time.monotonic() - begun:5.1f} s")
         for number in range(CANDIDATES):
-            model.producer_name = f"candidate {number}"  # another file: nothing is found on the board
+            model.producer_name = (
+                f"{time.time_ns()}"  # another file: nothing is found on the board, nor in counts kept
+            )
             path = Path(folder, f"{number}.onnx")
             onnx.save(model, path)
             artifact = Artifact(
