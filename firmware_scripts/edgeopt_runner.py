@@ -774,25 +774,30 @@ class Lease:
         return True
 
     def open(self) -> int:
-        """The file, whoever made it. It is in a folder where anybody may put anything: links are refused."""
-        path, flags = shared_folder() / "edgeopt.lease", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        for _ in range(100):
-            try:  # the kernel may refuse O_CREAT for a file of somebody else (fs.protected_regular)
-                file = os.open(path, flags)
-            except FileNotFoundError:
-                mask = os.umask(0)
-                try:
-                    file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-                except FileExistsError:
-                    continue
-                finally:
-                    os.umask(mask)
-            found = os.fstat(file)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= self.SIZE:
-                return file
-            os.close(file)
-            break
-        raise Failed("io", f"{path} is not what edgeopt makes: remove it")
+        return shared_file("edgeopt.lease", self.SIZE)
+
+
+def shared_file(name: str, most_bytes: int) -> int:
+    """Open a file that all users of the board share, whoever made it. It is in a folder where anybody may put
+    anything: links are refused, and what is larger than edgeopt makes it."""
+    path, flags = shared_folder() / name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    for _ in range(100):
+        try:  # the kernel may refuse O_CREAT for a file of somebody else (fs.protected_regular)
+            file = os.open(path, flags)
+        except FileNotFoundError:
+            mask = os.umask(0)
+            try:
+                file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                continue
+            finally:
+                os.umask(mask)
+        found = os.fstat(file)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= most_bytes:
+            return file
+        os.close(file)
+        break
+    raise Failed("io", f"{path} is not what edgeopt makes: remove it")
 
 
 POLL_S = 0.5
@@ -1328,7 +1333,12 @@ class Runner:
         self.hot_at: float | None = None
         self.sampler: Sampler | None = None
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.turn = os.open(folder / "counting.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    @functools.cached_property
+    def turn(self) -> int:
+        """Locked by whoever counts. It is no part of the cache: who empties that must not take it from those
+        who hold it, or wait for it."""
+        return shared_file("edgeopt.counting", most_bytes=0)
 
     def on_hello(self, counts: bool = False) -> dict[str, Any]:
         """Who the board is, and whether its runtime can be imported.
@@ -1460,15 +1470,19 @@ class Runner:
         killed, it stays with them until the last of them is gone, and nobody's count meets another's markers.
         """
         end = time.monotonic() + self.deadline_s
-        while True:
-            try:
-                fcntl.flock(self.turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Failed("io", "what another client has begun to count has not ended") from None
+        while not self.claimed():
+            if time.monotonic() > end:
+                raise Failed("io", "what another client has begun to count has not ended")
             if select.select([0], [], [], 0.05)[0]:
                 self.orders.pull()
+
+    def claimed(self) -> bool:
+        """Whether nobody else counts on this board; from then on nobody will."""
+        try:
+            fcntl.flock(self.turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def counted(self, job: dict[str, Any], cache_runs: int | None, profile: bool) -> dict[str, Any]:
         """Whose turn it is counts. When this ends, however it does, no process of the count is left."""
@@ -1499,9 +1513,24 @@ class Runner:
             target.replace(self.path(sha256))
         return {"sha256": sha256}
 
-    def on_clean(self, limit_bytes: int | None = None, everything: bool = False) -> dict[str, int]:
+    def on_empty(self) -> dict[str, Any]:
+        """Remove the whole cache, this script included; `{"counting": True}`, and nothing is removed, while
+        another client counts with what is in it."""
+        if not self.claimed():
+            return {"counting": True}
+        try:
+            removed = self.on_clean(0)
+            for name in ("runner", "tmp", "objects"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):  # somebody else keeps something there
+                self.folder.rmdir()
+        finally:
+            fcntl.flock(self.turn, fcntl.LOCK_UN)
+        return {"counting": False, **removed}
+
+    def on_clean(self, limit_bytes: int | None = None) -> dict[str, int]:
         """Remove the objects used longest ago until the rest fits `limit_bytes`: by default 2 GiB, or half of
-        the room that they and nobody take; `everything`: the whole cache, this script included."""
+        the room that they and nobody take."""
         held: list[tuple[float, Path, int]] = []
         for path in self.objects.iterdir():
             with contextlib.suppress(FileNotFoundError):  # others, who upload, rename and remove, too
@@ -1513,17 +1542,10 @@ class Runner:
         kept_bytes, removed, removed_bytes = 0, 0, 0
         for _, path, size_bytes in sorted(held, reverse=True):
             kept_bytes += size_bytes
-            if kept_bytes > limit_bytes or everything:
+            if kept_bytes > limit_bytes:
                 with contextlib.suppress(FileNotFoundError):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                     removed, removed_bytes = removed + 1, removed_bytes + size_bytes
-        if everything:
-            for name in ("runner", "tmp", "objects"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                (self.folder / "counting.lock").unlink()
-            with contextlib.suppress(OSError):  # somebody else keeps something there
-                self.folder.rmdir()
         return {"removed": removed, "bytes": removed_bytes}
 
     @contextlib.contextmanager

@@ -102,10 +102,13 @@ def clean(board: Board, as_json: flags.Json = False) -> Answer:
     """Empty what edgeopt keeps on a board: models, inputs, its runner. Nothing else of it is there."""
     from edgeopt.boards.connected import REQUEST_DEADLINE_S
     from edgeopt.boards.lease import Claim
+    from edgeopt.core.errors import BusyError
 
     with _talking(board) as dialogue:
         Claim(hint="repeat it when the board is free: edgeopt boards who").take(dialogue, board)
-        found = dialogue.ask("clean", REQUEST_DEADLINE_S, everything=True)
+        found = dialogue.ask("empty", REQUEST_DEADLINE_S)
+    if found["counting"]:  # of a virtual board, which is shared without a lease
+        raise BusyError(f"{board} is in use: another client counts on it", hint="repeat it in a minute")
     document: dict[str, Any] = {"board": board, "objects": found["removed"], "bytes": found["bytes"]}
     return Answer(
         document,

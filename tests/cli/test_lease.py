@@ -6,11 +6,15 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from edgeopt.boards import lease
 from edgeopt.boards.address import Address
+from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports import ssh
+from edgeopt.core.errors import CommandError
 from tests.boards.tiny import artifact, chain
 from tests.boards.virtual.processes import wait_until
 from tests.cli.conftest import Ran
@@ -60,6 +64,31 @@ def test_clean_empties_the_cache_and_says_how_much_it_was(run: Run, sshd: Sshd, 
     (cache / "mine").write_text("precious")
     assert run("boards", "clean", sshd.url).code == 0
     assert [path.name for path in cache.iterdir()] == ["mine"]
+
+
+def test_clean_takes_nothing_from_a_client_that_counts(run: Run, sshd: Sshd, tmp_path: Path) -> None:
+    """Virtual boards are shared without a lease: who counts there holds a lock."""
+    model = artifact(tmp_path, chain(2))
+    with contextlib.ExitStack() as stack:
+        shells = [stack.enter_context(contextlib.closing(ssh.connect(Address.parse(sshd.url)))) for _ in "ab"]
+        shells[0].put(model.path, model.sha256)
+        counting, idle = (Dialogue(shell.start_runner(), "b") for shell in shells)
+        stack.callback(idle.close)
+        stack.callback(counting.close)
+        idle.ask("who", 60.0)  # it has begun before anybody cleans
+        counting.ask("claim", 60.0)
+        ran = run("boards", "clean", sshd.url)
+        assert ran.code == 4
+        assert "another client counts on it" in ran.err
+        assert (sshd.objects / model.sha256).is_file()
+        counting.close()
+        wait_until(lambda: run("boards", "clean", sshd.url).code == 0, 30)
+        assert not sshd.objects.exists()
+        later = Dialogue(shells[0].start_runner(), "b")
+        stack.callback(later.close)
+        later.ask("claim", 60.0)
+        with pytest.raises(CommandError, match="what another client has begun to count has not ended"):
+            idle.ask("claim", 0.5)  # one lock for who was there before and who came after
 
 
 def test_an_unknown_board_is_wrong_usage(run: Run) -> None:

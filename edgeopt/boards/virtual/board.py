@@ -275,9 +275,10 @@ class VirtualBoard(RunnerBoard):
         ):
             path = Path(folder, "feeds.npz")
             names = feeds_files.write(path, [feeds])
-            sha256 = self._store([(artifact.path, artifact.sha256)], path)
-            # From here on nothing counts but this: a client that died may have left a count behind.
+            # From here on nothing counts but this: a client that died may have left a count behind. Nor can
+            # anybody empty the cache between upload and count.
             dialogue.ask("claim", REQUEST_DEADLINE_S)
+            sha256 = self._store([(artifact.path, artifact.sha256)], path)
             for left in self._written():
                 left.unlink(missing_ok=True)
             answer = dialogue.ask(
