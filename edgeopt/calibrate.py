@@ -99,7 +99,10 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
     if options.models:
         _require_emulation(shipped)
     began = time.monotonic()
-    connected = connect(shipped, options.board.board, Inventory.load(), workload, "measured", watching)
+    connected = connect(
+        shipped, options.board.board, Inventory.load(), workload, "measured", watching,
+        options.board.pause_s, options.board.off_s,
+    )  # fmt: skip
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         if board.provenance != "measured":
             raise BoardError(f"{board.name} is {board.provenance}: only a real board can be calibrated")

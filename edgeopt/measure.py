@@ -15,6 +15,7 @@ from edgeopt.boards.board import Board, Feeds, require_threads
 from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.connect import connect
 from edgeopt.boards.inventory import Inventory
+from edgeopt.boards.patience import patiently
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import file_digest
@@ -69,7 +70,7 @@ def measure(
     models, feeds = prepared(options)
     connected = connect(
         profile, options.board.board, Inventory.load(), workload, options.board.require, watching,
-        options.board.wait_s,
+        options.board.pause_s, options.board.off_s,
     )  # fmt: skip
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         require_threads(options.threads, board.facts.cores, board.name)
@@ -82,7 +83,9 @@ def measure(
         watching.stage("measuring", len(artifacts))
         pinned_cores(options.setting, board)
         protocol = profiles.protocols(profile, options.effort, options.setting)["final"]
-        results = board.measure(artifacts, feeds, protocol)
+        results = patiently(
+            lambda: board.measure(artifacts, feeds, protocol), board.name, options.board.off_s, watching
+        )
         rows = [
             _row(number, name, model, artifact, result)
             for number, (name, model, artifact, result) in enumerate(

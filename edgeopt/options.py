@@ -160,6 +160,10 @@ class DataOptions:
     base: Path = field(default_factory=Path.cwd)
 
 
+WAIT_S = 600.0
+"""`--wait`, where it is not given."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoardOptions:
     """Where to measure.
@@ -168,13 +172,25 @@ class BoardOptions:
         device: Name of a device profile, or the path of one.
         board: A configured board, `local`, `virtual`, `predicted` or `ssh://…`; None to choose one.
         require: Refuse anything weaker than this provenance.
-        wait_s: How long an unreachable board pauses a study before it is given up.
+        wait_s: How long to wait for a board that somebody else has, or that is unreachable; None where
+            nobody said.
     """
 
     device: str
     board: str | None = None
     require: Provenance | None = None
-    wait_s: float = 600.0
+    wait_s: float | None = None
+
+    @property
+    def pause_s(self) -> float:
+        """How long another's board is waited for, and how long an outage pauses a study."""
+        return WAIT_S if self.wait_s is None else self.wait_s
+
+    @property
+    def off_s(self) -> float:
+        """How long a board is waited for that was never there: only if that was asked for, for its address
+        may be wrong."""
+        return self.wait_s or 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +239,7 @@ class ConfirmOptions:
     folder: Path
     board: str
     effort: Effort | None = None
-    wait_s: float = 600.0
+    wait_s: float | None = None
     fresh: bool = False
     command: str = ""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeopt.core.errors import BoardError
+from edgeopt.core.errors import BoardError, ConnectError, RuntimeMissing
 
 LEAST_PYTHON = (3, 9)
 NEEDED = ".".join(map(str, LEAST_PYTHON))
@@ -44,7 +44,7 @@ COMPLAINTS: Mapping[str, Complaint] = {
 
 
 def explained(error: BoardError, name: str) -> BoardError:
-    """The same kind of error in words that say what to do; the error itself where nobody knows better.
+    """An error of the same kind in words that say what to do; the error itself where nobody knows better.
 
     Args:
         error: What starting the runner raised.
@@ -53,5 +53,6 @@ def explained(error: BoardError, name: str) -> BoardError:
     _, *said = re.split(r"runner is gone: |cannot store \S+: ", error.message, maxsplit=1)
     for pattern, complaint in COMPLAINTS.items():
         if said and re.search(pattern, said[0]):
-            return type(error)(f"{name}: {complaint.means} ({said[0]})", complaint.hint)
+            kind = RuntimeMissing if type(error) is ConnectError else type(error)
+            return kind(f"{name}: {complaint.means} ({said[0]})", complaint.hint)
     return error

@@ -15,6 +15,7 @@ from edgeopt.boards.identity import VIRTUAL_MACHINE, accepting, require_identity
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import Link
+from edgeopt.boards.patience import patiently
 from edgeopt.boards.predicted import Workload
 from edgeopt.boards.resolve import resolve
 from edgeopt.boards.runner import RunnerBoard
@@ -55,6 +56,7 @@ def connect(
     require: Provenance | None = None,
     observer: Observer | None = None,
     wait_s: float = 0.0,
+    off_s: float = 0.0,
 ) -> Connected:
     """Open the board to work on. Never falls back from the one that was meant to another provenance.
 
@@ -65,6 +67,7 @@ def connect(
         require: Anything weaker is refused.
         observer: Is told which board and why, for a virtual one before it is started; and who has it.
         wait_s: How long to wait while somebody else has the board.
+        off_s: How long to wait for a physical board that is off, or not to be reached.
 
     Raises:
         ConfigError: No such board, or it is configured as another device.
@@ -85,7 +88,9 @@ def connect(
     name, claim = chosen.name if chosen.named else str(address), Claim(wait_s, watching)
     profile = overlay.of_board(profile, name)
     power = Link.of(chosen.named.meter if chosen.named else None, profile, inventory.address_of)
-    physical = open_board(name, profile, address, workload, watching, power, claim)
+    physical = patiently(
+        lambda: open_board(name, profile, address, workload, watching, power, claim), name, off_s, watching
+    )
     try:
         _require_hardware(physical, profile, address)
     except BoardError:

@@ -30,6 +30,7 @@ from edgeopt.core.errors import (
     CommandError,
     ConfigError,
     ConnectError,
+    RuntimeMissing,
 )
 from edgeopt.core.progress import Observer
 from edgeopt.runtimes import onnxruntime
@@ -210,13 +211,13 @@ class ConnectedBoard:
         if refused := room.refusal(artifact, self.facts):
             raise refused
 
-    def _lacks(self, runtime: str) -> ConnectError:
+    def _lacks(self, runtime: str) -> RuntimeMissing:
         reason = self._reason if runtime == onnxruntime.NAME else "it is not installed"
         if self._bits == 32:
-            return ConnectError(
+            return RuntimeMissing(
                 f"{self.name}: its Python is a 32-bit program and lacks {runtime}", hint=IMAGE
             )
-        return ConnectError(
+        return RuntimeMissing(
             f"{self.name}: its Python cannot import {runtime}: {reason}",
             hint=f"run on the board: {self._python} -m pip install '{RUNTIMES[runtime].INSTALL}'; "
             "or name another Python with ?python=/path",

@@ -35,6 +35,7 @@ def calibrate(
     device: flags.Device = None,
     effort: flags.Effort = None,
     shape: flags.Shape = None,
+    wait: flags.Wait = None,
     as_json: flags.Json = False,
 ) -> Answer:
     """Measure what a board can do: matrix products, copying, dispatching a node; power, if it has a meter.
@@ -53,7 +54,7 @@ def calibrate(
     said = given.settings(
         {
             ("model", "shape"): shape, ("search", "effort"): effort, ("board", "board"): board,
-            ("board", "device"): device or (named.device if named else None),
+            ("board", "device"): device or (named.device if named else None), ("board", "wait"): wait,
         }
     )  # fmt: skip
     options = MeasureOptions(

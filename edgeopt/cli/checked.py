@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeopt.cli.flags import MAX_SEED
 from edgeopt.core.errors import ConfigError
-from edgeopt.options import is_fixed_value, parse_size_bytes
+from edgeopt.options import is_fixed_value, parse_duration_s, parse_size_bytes
 
 
 def choice(flag: str, value: Any, choices: Sequence[str]) -> Any:
@@ -52,6 +52,17 @@ def positive(flag: str, value: Any) -> float | None:
     if value is not None and not 0 < float(value) < float("inf"):
         raise ConfigError(f"{flag} {value} must be above 0")
     return None if value is None else float(value)
+
+
+def wait_s(value: str | None) -> float | None:
+    """Seconds of a `--wait`: `10m`, or a number of seconds; None where nobody said.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    if value is None:
+        return None
+    return parse_duration_s(f"{value}s" if value.strip().isdecimal() else value, "--wait")
 
 
 def share(flag: str, value: Any) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeopt.cli import flags, names
+from edgeopt.cli import checked, flags, names
 from edgeopt.cli.answer import Answer
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def confirm(
     """
     from edgeopt.cli.live import view
     from edgeopt.optimize.confirm import confirm as run
-    from edgeopt.options import ConfirmOptions, parse_duration_s
+    from edgeopt.options import ConfirmOptions
 
     _check_hardware(board)
     options = ConfirmOptions(
         folder=folder,
         board=board,
         effort=effort,
-        wait_s=parse_duration_s(wait or "10m", "--wait"),
+        wait_s=checked.wait_s(wait),
         fresh=fresh,
         command=shlex.join(["edgeopt", *sys.argv[1:]]),
     )

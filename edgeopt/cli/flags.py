@@ -50,7 +50,8 @@ Wait = Annotated[
     str | None,
     typer.Option(
         "--wait", metavar="TIME", rich_help_panel=BOARD,
-        help="How long an unreachable board pauses the study. [dim]\\[default: 10m][/dim]",
+        help="How long to wait for a board that another has, that is off, or that the network loses. "
+        "[dim]\\[default: 10m, and not for one that is off from the start][/dim]",
     ),
 ]  # fmt: skip
 Data = Annotated[

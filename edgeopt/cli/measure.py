@@ -42,6 +42,7 @@ def measure(
     cpus: flags.Cpus = None,
     seed: flags.Seed = None,
     require: flags.Require = None,
+    wait: flags.Wait = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -85,6 +86,7 @@ def measure(
             ("board", "cpus"): cpus,
             ("search", "threads"): threads, ("search", "effort"): effort, ("search", "seed"): seed,
             ("board", "device"): device, ("board", "board"): board, ("board", "require"): require,
+            ("board", "wait"): wait,
         }
     )  # fmt: skip
     options = MeasureOptions(

@@ -18,7 +18,6 @@ from edgeopt.options import (
     DataOptions,
     Effort,
     OptimizeOptions,
-    parse_duration_s,
     parse_fixed,
     parse_shape,
 )
@@ -144,7 +143,7 @@ def board_options(said: Settings) -> BoardOptions:
         device=device,
         board=board,
         require=checked.choice("--require", said.get("board", "require"), ("measured", "emulated")),
-        wait_s=parse_duration_s(said.get("board", "wait", "10m"), "--wait"),
+        wait_s=checked.wait_s(said.get("board", "wait")),
     )
 
 

@@ -67,6 +67,10 @@ class LoginError(ConnectError):
     """The board lets none of the user's keys in. Trying again changes nothing."""
 
 
+class RuntimeMissing(ConnectError):
+    """The board answers, but cannot run what measures there. Trying again changes nothing."""
+
+
 class BusyError(ConnectError):
     """Somebody else has the board, and has not given it back in the time that one would wait."""
 

@@ -107,7 +107,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
     inputs = open_inputs(options)
     connected = connect.connect(
         profile, options.board.board, Inventory.load(), workload, options.board.require, observer,
-        options.board.wait_s,
+        options.board.pause_s, options.board.off_s,
     )  # fmt: skip
     with connected.board as board:
         _check_energy(options, board)
