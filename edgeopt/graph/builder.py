@@ -117,12 +117,19 @@ class Builder:
         )
 
     def rewritten(self, candidate: Candidate) -> bytes:
-        """The model with the candidate's rewrites only: what the equivalence check compares.
+        """The model with the candidate's exact rewrites only: what the equivalence check compares.
+
+        Those that are not exact are judged by the accuracy of the whole.
 
         Raises:
             CandidateFailed: A rewrite failed.
         """
-        return to_bytes(self._rewrite(candidate, for_precision=False))
+        exact = {
+            site: ON
+            for site in _enabled(candidate)
+            if rewriting.is_exact(site.removeprefix("rewrite:").partition("@")[0])
+        }
+        return to_bytes(self._rewrite(self._space.candidate(exact), for_precision=False))
 
     def _build(self, candidate: Candidate, key: str, *, named: bool) -> Artifact:
         built = self._index.find(key)

@@ -6,15 +6,18 @@ operators, a chain of any length) is a class with the same `find`, built on `byp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import onnx_ir
 from onnxscript.rewriter import pattern
 
 from edgeopt.graph.constants import free_name
 
+_NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 _SHARED = "Matched nodes have other uses"
 
 
@@ -36,6 +39,27 @@ class Refusal:
     """A place where the operators fit but the rewrite does not apply, and why."""
 
     reason: str
+
+
+class NodeRule:
+    """A function that looks at one node, asked only for some operators.
+
+    Args:
+        look: Given the graph and a node; see `edgeopt.graph.rewrites.Rule.find`.
+        roots: Operators of the default domain that it is asked for.
+    """
+
+    def __init__(
+        self, look: Callable[[onnx_ir.Graph, onnx_ir.Node], Found | Refusal | None], roots: Sequence[str]
+    ) -> None:
+        self._look = look
+        self._roots = frozenset(roots)
+
+    def find(self, model: onnx_ir.Model, node: onnx_ir.Node) -> Found | Refusal | None:
+        """See `edgeopt.graph.rewrites.Rule`."""
+        if node.op_type not in self._roots or node.domain:
+            return None
+        return self._look(model.graph, node)
 
 
 class PatternRule:
@@ -90,7 +114,7 @@ class _Reasons(pattern.MatchingTracer):
         if status == pattern.MatchStatus.CONDITION_FAILED:
             self.refusal = Refusal(match_result.reason)
         elif match_result.reason.startswith(_SHARED):
-            self.refusal = Refusal("a value in between is read elsewhere too, or is an output of the model")
+            self.refusal = SHARED
 
 
 def _apply(
@@ -132,6 +156,68 @@ def splice(
             if value not in new_values:
                 value.name = free_name(graph, f"{old_values[0].name}_{node.op_type}")
     onnx_ir.convenience.replace_nodes_and_values(graph, root, old, new, old_values, new_values)
+
+
+def chain(
+    graph: onnx_ir.Graph, old: Sequence[onnx_ir.Node], build: Callable[[], Sequence[onnx_ir.Node] | None]
+) -> Found:
+    """Replace nodes by others, of which the last writes what the last of the old ones wrote.
+
+    Args:
+        graph: Of the nodes.
+        old: In the graph's order; only the last may be read from elsewhere.
+        build: The new nodes in order, or None if they cannot be made after all.
+    """
+
+    def replace() -> Sequence[onnx_ir.Node] | None:
+        new = build()
+        if new is not None:
+            splice(graph, old[-1], old, new, [old[-1].outputs[0]], [new[-1].outputs[0]])
+        return new
+
+    return Found(tuple(old), replace)
+
+
+def only_reader(node: onnx_ir.Node) -> onnx_ir.Node | None:
+    """The one node that reads the one output of `node`, once; None if there are others or it is an output."""
+    output, *others = node.outputs
+    if any(other.uses() for other in others) or is_shared(output):
+        return None
+    reader = next((use.node for use in output.uses()), None)
+    return reader if reader is not None and reader.graph is node.graph else None
+
+
+def before(node: onnx_ir.Node, position: int, operators: Iterable[str]) -> onnx_ir.Node | None:
+    """The node behind an input, if it is one of these operators of the default domain in the same graph."""
+    value = node.inputs[position] if position < len(node.inputs) else None
+    producer = value.producer() if value is not None else None
+    if producer is None or producer.domain or producer.op_type not in operators:
+        return None
+    return producer if producer.graph is node.graph else None
+
+
+def is_shared(value: onnx_ir.Value) -> bool:
+    """Whether a value is read more than once, or is an output of the model."""
+    return value.is_graph_output() or len(value.uses()) > 1
+
+
+SHARED = Refusal("a value in between is read elsewhere too, or is an output of the model")
+
+
+def made(
+    operator: str,
+    inputs: Sequence[onnx_ir.Value | None],
+    attributes: Mapping[str, Any] = _NO_ATTRIBUTES,
+    shape: Sequence[int] | None = None,
+    dtype: onnx_ir.DataType | None = None,
+) -> onnx_ir.Node:
+    """A new node of one output, whose shape and type are noted for the rewrites after this one."""
+    node = onnx_ir.node(operator, inputs, attributes=attributes)
+    if shape is not None:
+        node.outputs[0].shape = onnx_ir.Shape(shape)
+    if dtype is not None:
+        node.outputs[0].type = onnx_ir.TensorType(dtype)
+    return node
 
 
 def bypass(node: onnx_ir.Node, kept: onnx_ir.Value) -> Found | Refusal:

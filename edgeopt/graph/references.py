@@ -19,7 +19,7 @@ NAMES = {
 def references(space: SearchSpace, cores: int) -> list[tuple[str, Candidate]]:
     """The recipes that this space has, named, without the original itself (which is trial 0).
 
-    Each precision recipe is what the well-known tools make: all exact rewrites, that scheme wherever it
+    Each precision recipe is what the well-known tools make: all usual rewrites, that scheme wherever it
     applies, the runtime's defaults. Then the rewrites alone, one thread, and all cores where that is not
     the default. A recipe that changes nothing, or the same as another, is left out.
 
@@ -29,7 +29,7 @@ def references(space: SearchSpace, cores: int) -> list[tuple[str, Candidate]]:
     rewrites = {
         point.site: ON
         for point in space.points
-        if point.family == "rewrite" and rewriting.is_exact(str(point.name))
+        if point.family == "rewrite" and rewriting.is_usual(str(point.name))
     }
     recipes: list[tuple[str, dict[str, str]]] = []
     for scheme in sorted(precision.names(), key=_order):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from edgeopt.graph.model import Model
 
 FAMILY = "rewrites"
+MADE_BY = "edgeopt.made_by"
+"""Key in a node's `metadata_props`: the rewrite that made it, so that its opposite leaves it alone."""
+
 MAX_ROUNDS = 8
 """One rewrite opens the way for another; after this many rounds over all of them nothing is gained."""
 
@@ -78,8 +81,8 @@ def apply(model: onnx_ir.Model, enabled: Callable[[str, str], bool]) -> list[App
 def applicable(model: Model, found: Iterable[Region]) -> dict[str, dict[str, int]]:
     """How often each rewrite could be applied in each region.
 
-    Counted with all rewrites on and with each alone, as one may open the way for another or take it; the
-    larger count stands.
+    Counted with all usual rewrites on, with each rewrite alone, and with each other one on top of the usual
+    ones, as one may open the way for another or take it; the largest count stands.
 
     Returns:
         Rewrite -> region -> count; only counts above 0.
@@ -87,13 +90,21 @@ def applicable(model: Model, found: Iterable[Region]) -> dict[str, dict[str, int
     tagged = model.ir.clone()
     tag(tagged, found)
     counts: dict[str, dict[str, int]] = {}
-    for alone in (None, *in_order()):
+
+    def count(graph: onnx_ir.Model, names: frozenset[str]) -> None:
         seen: dict[tuple[str, str], int] = {}
-        for done in apply(tagged.clone(), lambda name, _, alone=alone: alone in (None, name)):  # type: ignore[misc]
+        for done in apply(graph, lambda name, _: name in names):
             seen[done.rewrite, done.region] = seen.get((done.rewrite, done.region), 0) + 1
-        for (name, region), count in seen.items():
+        for (name, region), number in seen.items():
             regions = counts.setdefault(name, {})
-            regions[region] = max(count, regions.get(region, 0))
+            regions[region] = max(number, regions.get(region, 0))
+
+    usual = frozenset(name for name in in_order() if is_usual(name))
+    count(rewritten := tagged.clone(), usual)
+    for name in in_order():
+        count(tagged.clone(), frozenset({name}))
+        if name not in usual:
+            count(rewritten.clone(), frozenset({name}))
     return counts
 
 
@@ -110,6 +121,15 @@ def refusals(model: onnx_ir.Model) -> list[Refused]:
 def is_exact(rewrite: str) -> bool:
     """Whether a rewrite computes the same numbers up to rounding, so that it needs no data to be searched."""
     return load(rewrite).EXACT
+
+
+def is_usual(rewrite: str) -> bool:
+    """Whether the well-known recipes make a rewrite everywhere: it is exact, and hardly ever slower.
+
+    A file that sets `SITUATIONAL = True` says that it is faster in some places and slower in others: then
+    only the search decides, place by place.
+    """
+    return is_exact(rewrite) and not getattr(load(rewrite), "SITUATIONAL", False)
 
 
 def load(name: str) -> Rewrite:
@@ -155,7 +175,7 @@ def _apply_at(model: onnx_ir.Model, name: str, node: onnx_ir.Node, region: str) 
             if new is None:
                 continue
             for made in new:
-                made.metadata_props[REGION_TAG] = region
+                made.metadata_props.update({REGION_TAG: region, MADE_BY: name})
             return removed
     return None
 

@@ -49,6 +49,8 @@ class Rewrite(Protocol):
     Attributes:
         ORDER: Rewrites are applied in ascending order.
         EXACT: It computes the same up to rounding, so it needs no data to be searched.
+        SITUATIONAL: May be left out. True: faster in some places and slower in others, so that only the
+            search makes it; the well-known recipes do not.
         RTOL: Largest error allowed, relative to the largest magnitude of the output.
         RULES: Tried at each node in this order.
         EXAMPLES: Where it applies and where it does not; at least one of each.
