@@ -143,6 +143,7 @@ def splice(
     A new node takes the name of a replaced one of its operator, else the root's: profiles stay readable.
     """
     spare = {node.op_type: str(node.name) for node in old}
+    given: set[str] = set()
     taken = {str(node.name) for node in graph} - {str(node.name) for node in old}
     for node in new:
         name, number = spare.get(node.op_type) or str(root.name), 1
@@ -153,9 +154,19 @@ def splice(
         taken.add(name)
         node.name = name
         for value in node.outputs:
-            if value not in new_values:
-                value.name = free_name(graph, f"{old_values[0].name}_{node.op_type}")
+            if value not in new_values and value.name != "":  # an output that is left out
+                value.name = _free_name(graph, f"{old_values[0].name}_{node.op_type}", given)
     onnx_ir.convenience.replace_nodes_and_values(graph, root, old, new, old_values, new_values)
+
+
+def _free_name(graph: onnx_ir.Graph, base: str, given: set[str]) -> str:
+    """`free_name`, where `given` are those of nodes that are not in the graph yet."""
+    name, number = free_name(graph, base), 1
+    while name in given:
+        number += 1
+        name = free_name(graph, f"{base}_{number}")
+    given.add(name)
+    return name
 
 
 def chain(
@@ -210,9 +221,12 @@ def made(
     attributes: Mapping[str, Any] = _NO_ATTRIBUTES,
     shape: Sequence[int] | None = None,
     dtype: onnx_ir.DataType | None = None,
+    *,
+    domain: str = "",
+    outputs: int = 1,
 ) -> onnx_ir.Node:
-    """A new node of one output, whose shape and type are noted for the rewrites after this one."""
-    node = onnx_ir.node(operator, inputs, attributes=attributes)
+    """A new node, the shape and type of whose first output are noted for the rewrites after this one."""
+    node = onnx_ir.node(operator, inputs, attributes=attributes, domain=domain, num_outputs=outputs)
     if shape is not None:
         node.outputs[0].shape = onnx_ir.Shape(shape)
     if dtype is not None:
