@@ -18,7 +18,6 @@ Does not apply when:
     - a value in between is read elsewhere too, or is an output of the model (the sum a + b may be read),
     - x is not float32.
 
-
 Source: ONNX RMSNormalization-23; onnxruntime ContribOperators: SkipSimplifiedLayerNormalization;
 Zhang & Sennrich 2019, equation 4.
 """
