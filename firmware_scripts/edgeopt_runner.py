@@ -1374,6 +1374,33 @@ class Runner:
                     path.unlink()
         return present
 
+    def on_assemble(self, files: dict[str, list[list[Any]]], new: str) -> dict[str, list[str]]:
+        """Make objects of parts of others, each part `[object, offset, length]`; `new` came for this alone.
+
+        Objects that are not here any more are `missing`; then nothing is made of them.
+        """
+        missing: list[str] = []
+        with self.scratch() as folder:
+            for sha256, parts in files.items():
+                made = Path(folder, "made")
+                try:
+                    with made.open("wb") as target:
+                        for name, offset, length in parts:
+                            with self.path(name).open("rb") as source:
+                                source.seek(offset)
+                                while length and (chunk := source.read(min(length, 1 << 20))):
+                                    length -= target.write(chunk)
+                except FileNotFoundError:
+                    missing.append(sha256)
+                    continue
+                if digest(made) == sha256:
+                    made.replace(self.path(sha256))
+                else:  # one of the others is damaged
+                    missing.append(sha256)
+        with contextlib.suppress(FileNotFoundError):
+            self.path(new).unlink()
+        return {"missing": missing}
+
     def on_measure(
         self,
         jobs: list[dict[str, Any]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from edgeopt.boards.lease import Claim
 from edgeopt.boards.reboots import Reboots, run_key
 from edgeopt.boards.requests import RUNTIMES
 from edgeopt.boards.transports import Transport
+from edgeopt.boards.uploads import Assembly, Uploads
 from edgeopt.boards.validity import Speed, Thresholds
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
@@ -78,7 +79,7 @@ class ConnectedBoard:
         self._speed: Speed | None = None
         self._closed = threading.Event()
         self._transport: Transport | None = None
-        self._put_bytes = 0
+        self._put_bytes, self._uploads = 0, Uploads()
         self._dialogue: Dialogue | None = None
         self._claim, self._reboots = claim or Claim(), Reboots()
         self._token: int | None = None
@@ -177,20 +178,45 @@ class ConnectedBoard:
             raise ConnectError(f"{self.name} is closed")
         wanted = {sha256: path for path, sha256 in artifacts} | {(sha256 := file_digest(feeds)): feeds}
         present = self._dialogue.ask("stat", REQUEST_DEADLINE_S, objects=list(wanted))
-        self._put({name: wanted[name] for name in wanted.keys() - set(present)})
+        self._put_missing(wanted, wanted.keys() - set(present))
         return sha256
 
+    def _put_missing(self, files: Mapping[str, Path], missing: Collection[str]) -> None:
+        """Upload those of the files, by SHA-256, that the board lacks; it has the others."""
+        if not missing:
+            return
+        for name in files.keys() - set(missing):
+            self._uploads.note(name, files[name])
+        self._put({name: files[name] for name in missing})
+
     def _put(self, files: Mapping[str, Path]) -> None:
-        if self._transport is None:
-            raise ConnectError(f"{self.name} is closed")
         for path in files.values():
             if not path.is_file():
                 raise ConfigError(f"{path} is missing")
+        with self._uploads.assembly(files) as assembly:
+            if not assembly or not self._assembled(assembly):
+                self._put_whole(files)
+        for name, path in files.items():
+            self._put_bytes += path.stat().st_size
+            self._uploads.note(name, path)
+
+    def _assembled(self, assembly: Assembly) -> bool:
+        """Upload what is new in files; whether what is old was still there."""
+        if self._dialogue is None:
+            raise ConnectError(f"{self.name} is closed")
+        self._put_whole({assembly.sha256: assembly.new})
+        answer = self._dialogue.ask("assemble", REQUEST_DEADLINE_S, files=assembly.parts, new=assembly.sha256)
+        if answer["missing"]:
+            self._uploads.forget()
+        return not answer["missing"]
+
+    def _put_whole(self, files: Mapping[str, Path]) -> None:
+        if self._transport is None:
+            raise ConnectError(f"{self.name} is closed")
         size_bytes = sum(path.stat().st_size for path in files.values())
         if size_bytes >= LONG_UPLOAD_BYTES and not self.is_this_machine:
             self._observer.announce(f"uploading {size_bytes / 1e6:.0f} MB to {self.name}")
         for name, path in files.items():
-            self._put_bytes += path.stat().st_size
             self._transport.put(path, name)
 
     @contextlib.contextmanager

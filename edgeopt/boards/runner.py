@@ -165,7 +165,7 @@ class RunnerBoard(ConnectedBoard):
                 if "missing" not in answer:
                     energy.answered(answer)
                     return answer, energy
-                self._put({name: files[name] for name in answer["missing"]})
+                self._put_missing(files, answer["missing"])
         raise CommandError(f"{self.name} loses the files that are stored on it", hint="check its storage")
 
     def _cool_down(self, why: str, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeopt.core.errors import EdgeoptError
+from edgeopt.graph.artifacts import Artifacts
 
 INDEX = "index.jsonl"
 
@@ -42,10 +43,10 @@ class BuildIndex:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._file = folder / INDEX
         self._known: dict[str, Built] = {}
         self._is_torn = False
+        self._artifacts = Artifacts(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             content = self._file.read_bytes() if self._file.exists() else b""
@@ -57,26 +58,29 @@ class BuildIndex:
 
     def path(self, built: Built) -> Path:
         """Where the file is, or is to be."""
-        return self._folder / f"{built.sha256}.onnx"
+        return self._artifacts.path(built.sha256)
 
-    def has_file(self, built: Built) -> bool:
-        """Whether the file is there in full (its name says its content)."""
-        try:
-            return self.path(built).stat().st_size == built.size_bytes
-        except OSError:
-            return False
+    def pin(self, built: Built) -> None:
+        """Keep this file whole: others are taken apart when they take too much room."""
+        self._artifacts.pin(built.sha256)
 
     def find(self, key: str) -> Built | None:
-        """What was built for `key`, if its file is still there."""
-        built = self._known.get(key)
-        return built if built is not None and self.has_file(built) else None
-
-    def add(self, key: str, built: Built) -> None:
-        """Remember that `key` gives `built`, whose file is written.
+        """What was built for `key`, if its file is still there or can be put together.
 
         Raises:
             EdgeoptError: Disk full, permission.
         """
+        built = self._known.get(key)
+        found = built is not None and self._artifacts.restore(built.sha256, built.size_bytes)
+        return built if found else None
+
+    def add(self, key: str, content: bytes, opset: int, ir_version: int) -> Built:
+        """Write a file, and remember that `key` gives it.
+
+        Raises:
+            EdgeoptError: Disk full, permission.
+        """
+        built = Built(self._artifacts.write(content), len(content), opset, ir_version)
         line = json.dumps({"key": key} | asdict(built), sort_keys=True).encode() + b"\n"
         try:
             with self._file.open("ab") as stream:
@@ -88,6 +92,7 @@ class BuildIndex:
             raise EdgeoptError(f"cannot write {self._file}: {error.strerror or error}") from error
         self._is_torn = False
         self._known[key] = built
+        return built
 
     def _read(self, line: bytes) -> None:
         try:

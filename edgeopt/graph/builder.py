@@ -13,10 +13,9 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, EdgeoptError, ModelError
-from edgeopt.core.files import write_atomically
 from edgeopt.core.space import SearchSpace
 from edgeopt.graph import precision, rewriting
-from edgeopt.graph.build_index import BuildIndex, Built
+from edgeopt.graph.build_index import BuildIndex
 from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.precision._edit import MARK, Edit, drop_unused
@@ -134,11 +133,9 @@ class Builder:
     def _build(self, candidate: Candidate, key: str, *, named: bool) -> Artifact:
         built = self._index.find(key)
         if built is None:
-            content, opset, ir_version = self._content(candidate, named)
-            built = Built(hashlib.sha256(content).hexdigest(), len(content), opset, ir_version)
-            if not self._index.has_file(built):
-                write_atomically(self._index.path(built), content)
-            self._index.add(key, built)
+            built = self._index.add(key, *self._content(candidate, named))
+        if not _chosen_schemes(candidate) and not _enabled(candidate):
+            self._index.pin(built)  # all others are compared with it
         return Artifact(
             candidate_key=candidate.key,
             path=self._index.path(built),
