@@ -47,18 +47,18 @@ def check(context: Any, padded: onnx_ir.Value, convolved: onnx_ir.Value, **_: An
     pad, conv = producer_of(padded), producer_of(convolved)
     if pad.attributes.get_string("mode", "constant") != "constant":
         return result.fail("Pad does not write a constant", pad)
-    if _fill(pad) != 0:
+    if fill(pad) != 0:
         return result.fail("Pad does not write zeros", pad)
     if conv.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return result.fail("Conv computes its own padding (auto_pad)", conv)
-    if _spatial_pads(pad) is None:
+    if spatial_pads(pad) is None:
         return result.fail("its pads are not constant, negative, or on the batch or channel axis", pad)
     return result
 
 
 def rewrite(op: Any, x: onnx_ir.Value, padded: onnx_ir.Value, convolved: onnx_ir.Value) -> Any:
     """Add the pads up."""
-    pads = _spatial_pads(producer_of(padded)) or []
+    pads = spatial_pads(producer_of(padded)) or []
     conv = producer_of(convolved)
     attributes = {name: value for name, value in conv.attributes.items() if name not in ("pads", "auto_pad")}
     own = conv.attributes.get_ints("pads", None) or [0] * len(pads)
@@ -66,13 +66,14 @@ def rewrite(op: Any, x: onnx_ir.Value, padded: onnx_ir.Value, convolved: onnx_ir
     return op.Conv(x, *conv.inputs[1:], **attributes, pads=total)
 
 
-def _fill(pad: onnx_ir.Node) -> float | None:
+def fill(pad: onnx_ir.Node) -> float | None:
+    """What Pad writes; None if that is computed."""
     if len(pad.inputs) > 2 and pad.inputs[2] is not None:
         return scalar_of(pad.inputs[2])
     return pad.attributes.get_float("value", 0.0)
 
 
-def _spatial_pads(pad: onnx_ir.Node) -> list[int] | None:
+def spatial_pads(pad: onnx_ir.Node) -> list[int] | None:
     """Begins then ends of the spatial axes, or None where they cannot be Conv's."""
     rank = len(pad.inputs[0].shape) if pad.inputs[0] is not None and pad.inputs[0].shape is not None else 0
     given = array_of(pad.inputs[1]) if len(pad.inputs) > 1 else pad.attributes.get_ints("pads", None)
