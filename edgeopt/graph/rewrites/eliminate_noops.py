@@ -1,14 +1,13 @@
-"""Remove what changes nothing, and merge runs of Reshape and of Transpose.
+"""Remove what changes nothing.
 
     f(x) = x
-    Reshape(Reshape(x, s), t) = Reshape(x, t);   Transpose(Transpose(x, p), q) = Transpose(x, p[q])
 
 Before:
     Identity; Dropout (inference); Cast to the same type; Add or Sub 0; Mul or Div by 1; Pow 1; Concat of one;
     Pad by nothing; and Reshape, Flatten, Squeeze, Unsqueeze, Expand, Slice, Tile, Transpose, Resize-free
     layout operators that return their input's shape and order
 After:
-    x, or one Reshape or Transpose instead of two
+    x
 
 Weights: none; the constants may have any shape that does not enlarge the result.
 
@@ -16,22 +15,20 @@ Does not apply when:
     - the node's result is an output of the model, and its input is an input or another output of the model
       (the name of the output must stay),
     - broadcasting with the constant enlarges the result, or a shape is not known,
-    - Dropout is in training mode, or its mask is read,
-    - the value between two Reshapes or Transposes is read elsewhere too.
+    - Dropout is in training mode, or its mask is read.
 
 Source: ONNX operators, version 17 of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir
 
-from edgeopt.graph.constants import add_initializer, array_of
+from edgeopt.graph.constants import array_of
+from edgeopt.graph.editing import permutation
 from edgeopt.graph.flops import sizes
-from edgeopt.graph.matching import Found, Refusal, bypass, splice
+from edgeopt.graph.matching import Found, Refusal, bypass
 from edgeopt.graph.rewrites import Example
 
 ORDER = 20
@@ -59,40 +56,6 @@ class RemoveNoop:
         return None if kept is None else bypass(node, kept)
 
 
-class MergeReshapes:
-    """Two operators in a row that only change the shape."""
-
-    def find(self, model: onnx_ir.Model, node: onnx_ir.Node) -> Found | Refusal | None:
-        """See `edgeopt.graph.rewrites.Rule`."""
-        first = _before(node, _RESHAPING)
-        target = sizes(node.outputs[0])
-        if first is None or node.op_type not in _RESHAPING:
-            return None
-        if target is None or 0 in target:
-            return Refusal("the shape of the result is not fixed")
-        if _is_shared(first.outputs[0]):
-            return Refusal("the value in between is read elsewhere too, or is an output of the model")
-        return Found((first, node), lambda: _reshape(model.graph, first, node, target))
-
-
-class MergeTransposes:
-    """Two Transposes in a row."""
-
-    def find(self, model: onnx_ir.Model, node: onnx_ir.Node) -> Found | Refusal | None:
-        """See `edgeopt.graph.rewrites.Rule`."""
-        first = _before(node, {"Transpose"})
-        if first is None or node.op_type != "Transpose":
-            return None
-        inner, outer = _permutation(first), _permutation(node)
-        if inner is None or outer is None:
-            return Refusal("the number of axes is not known")
-        if _is_shared(first.outputs[0]):
-            return Refusal("the value in between is read elsewhere too, or is an output of the model")
-        return Found(
-            (first, node), lambda: _transpose(model.graph, first, node, [inner[axis] for axis in outer])
-        )
-
-
 def _kept(node: onnx_ir.Node) -> onnx_ir.Value | None:
     """The input that the first output always equals, or None."""
     first, operator = node.inputs[0], node.op_type
@@ -114,8 +77,8 @@ def _kept(node: onnx_ir.Node) -> onnx_ir.Value | None:
     if operator == "Cast":
         return first if first is not None and first.dtype == node.attributes["to"].as_int() else None
     if operator == "Transpose":
-        permutation = _permutation(node)
-        return first if permutation == sorted(permutation or ()) and permutation is not None else None
+        order = permutation(node)
+        return first if order is not None and order == sorted(order) else None
     if operator == "Slice":
         steps = array_of(node.inputs[4]) if len(node.inputs) > 4 else np.ones(1)
         return first if steps is not None and bool(np.all(np.sign(steps.astype(np.int64)) > 0)) else None
@@ -137,46 +100,7 @@ def _is_all(value: onnx_ir.Value | None, number: int) -> bool:
     return array is not None and array.dtype.kind in "fiu" and bool((array == number).all())
 
 
-def _permutation(node: onnx_ir.Node) -> list[int] | None:
-    if (given := node.attributes.get_ints("perm", None)) is not None:
-        return list(given)
-    shape = node.inputs[0].shape if node.inputs[0] is not None else None
-    return None if shape is None else list(reversed(range(len(shape))))
-
-
-def _before(node: onnx_ir.Node, operators: set[str] | frozenset[str]) -> onnx_ir.Node | None:
-    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
-    if producer is None or producer.op_type not in operators or producer.domain or node.domain:
-        return None
-    return producer if producer.graph is node.graph else None
-
-
-def _is_shared(value: onnx_ir.Value) -> bool:
-    return value.is_graph_output() or len(value.uses()) > 1
-
-
-def _reshape(
-    graph: onnx_ir.Graph, first: onnx_ir.Node, last: onnx_ir.Node, target: Sequence[int]
-) -> Sequence[onnx_ir.Node]:
-    shape = add_initializer(graph, f"{last.outputs[0].name}_shape", np.asarray(target, np.int64))
-    return _replace(graph, first, last, onnx_ir.Node("", "Reshape", [first.inputs[0], shape]))
-
-
-def _transpose(
-    graph: onnx_ir.Graph, first: onnx_ir.Node, last: onnx_ir.Node, permutation: Sequence[int]
-) -> Sequence[onnx_ir.Node]:
-    attributes = [onnx_ir.AttrInt64s("perm", permutation)]
-    return _replace(graph, first, last, onnx_ir.Node("", "Transpose", [first.inputs[0]], attributes))
-
-
-def _replace(
-    graph: onnx_ir.Graph, first: onnx_ir.Node, last: onnx_ir.Node, new: onnx_ir.Node
-) -> Sequence[onnx_ir.Node]:
-    splice(graph, last, [first, last], [new], [last.outputs[0]], [new.outputs[0]])
-    return [new]
-
-
-RULES = (RemoveNoop(), MergeReshapes(), MergeTransposes())
+RULES = (RemoveNoop(),)
 
 
 def _example(
@@ -201,26 +125,8 @@ EXAMPLES = (
     _example("a = Mul(one, x) b = Add(a, zeros) c = Sub(b, zero) d = Div(c, one) y = Relu(d)", ("Relu",)),
     _example("a = Cast <to = 1> (x) b = Pad(a, nothing) c = Concat <axis = 0> (b) y = Relu(c)", ("Relu",)),
     _example("a = Reshape(x, same) b = Slice(a, start, end, axis) y = Relu(b)", ("Relu",)),
-    _example("a = Unsqueeze(x, axis) b = Squeeze(a, axis) y = Relu(b)", ("Relu",)),
-    _example(
-        "a = Reshape(x, flat) b = Unsqueeze(a, axis) y = Relu(b)", ("Reshape", "Relu"), out="float[2,1,12] y"
-    ),
-    _example(
-        "a = Transpose <perm = [0, 2, 1]> (x) b = Transpose <perm = [0, 2, 1]> (a) y = Relu(b)", ("Relu",)
-    ),
-    _example(
-        "a = Transpose <perm = [1, 0, 2]> (x) b = Transpose <perm = [2, 0, 1]> (a) y = Relu(b)",
-        ("Transpose", "Relu"),
-        out="float[4,3,2] y",
-    ),
     _example("y = Identity(x)", None, "output of the model"),
     _example("r = Relu(x) y = Add(r, one)", None),
-    _example(
-        "a = Reshape(x, flat) b = Unsqueeze(a, axis) c = Neg(a) y = Relu(b)",
-        None,
-        "elsewhere",
-        out="float[2,1,12] y, float[2,12] c",
-    ),
     Example(
         """<ir_version: 8, opset_import: ["": 17]>
         agraph (float[1,3] x) => (float[2,3] y) <float[2,1] zeros = {0, 0}>
