@@ -77,8 +77,9 @@ def add_initializer(graph: onnx_ir.Graph, name: str, array: NDArray[np.generic])
 
 def free_name(graph: onnx_ir.Graph, name: str) -> str:
     """`name`, or `name_2`, `name_3`, ... if a value of the graph or its subgraphs is called so already."""
-    taken = {str(value.name) for value in graph.inputs}
+    taken: set[str] = set()
     for holder in (graph, *graph.subgraphs()):
+        taken.update(str(value.name) for value in holder.inputs)
         taken.update(holder.initializers)
         taken.update(str(output.name) for node in holder for output in node.outputs)
     unique, number = name, 1

@@ -156,8 +156,9 @@ def test_refusals_say_where_and_why(tmp_path: Path) -> None:
 
 
 def test_rewrites_are_exact_unless_they_say_otherwise() -> None:
-    assert all(rewriting.is_exact(name) for name in rewriting.in_order())
-    assert rewriting.in_order()[:2] == ("fold_constants", "eliminate_noops")
+    approximate = {name for name in rewriting.in_order() if not rewriting.is_exact(name)}
+    assert approximate == {"mask_safe"}
+    assert rewriting.in_order()[0] == "fold_constants"
 
 
 @pytest.mark.parametrize("batchnorm", [True, False])

@@ -5,15 +5,15 @@
 Before:
     Softmax(Add(s, mask)), Softmax(Where(c, s, -inf))
 After:
-    the same with the constant that makes the mask bounded to -128; what is masked gets a new name, as the range
-    that was calibrated under the old one holds no more (so it stays in float32 where the rest becomes int8)
+    the same with the constant that makes the mask bounded to -128; what is masked gets a new name, as the
+    range calibrated under the old one holds no more (it stays in float32 where the rest becomes int8)
 
 Weights: the mask, or the scalar that scales or fills it, of any shape.
 
 Exact where it matters: a masked score gets the weight exp(-(128 - r)) of the largest one, where r is the
 spread of the unmasked scores of a row: exactly 0 in float32 up to r = 24, below 1e-17 up to r = 88. A row
-that is masked altogether by -inf is NaN in the original and uniform afterwards. It is not proven for every
-input, so it is marked as approximate and passes the accuracy gate.
+that is masked altogether is NaN (-inf) or uniform (-3.4e38) in the original, and the Softmax of its scores
+afterwards. So it is marked as approximate, and passes the accuracy gate.
 
 Does not apply when:
     - the mask is a computed value that no constant scales or fills,
@@ -58,7 +58,9 @@ class BoundMask:
         """See `edgeopt.graph.rewrites.Rule`."""
         if node.op_type not in ("Add", "Where", "Mul") or node.domain:
             return None
-        position = next((i for i, v in enumerate(node.inputs) if (a := array_of(v)) is not None and _masks(a)), None)
+        position = next(
+            (i for i, v in enumerate(node.inputs) if (a := array_of(v)) is not None and _masks(a)), None
+        )
         if position is None:
             return None
         array = array_of(node.inputs[position])
@@ -143,7 +145,7 @@ def _example(
         f"""<ir_version: 8, opset_import: ["": 17]>
         agraph (float[2,3] x, int64[2,3] tokens, bool[2,1] c) => ({out})
         <float[3] mask = {{0, 0, -10000}}, float low = {{-3.4e38}}, float one = {{1}},
-         float gentle = {{-2}}>
+         float gentle = {{-2}}, bool[3] some = {{0, 1, 1}}>
         {{ {body} }}""",
         becomes,
         reason,
@@ -154,10 +156,10 @@ EXAMPLES = (
     _example("s = Add(x, mask) y = Softmax(s)", ("Add", "Softmax")),
     _example("t = Cast <to = 1> (tokens) n = Sub(one, t) m = Mul(n, low) s = Add(x, m) y = Softmax(s)",
              ("Cast", "Sub", "Mul", "Add", "Softmax")),
-    _example("w = Where(c, x, low) y = Softmax(w)", ("Where", "Softmax")),
+    _example("b = And(c, some) w = Where(b, low, x) y = Softmax(w)", ("And", "Where", "Softmax")),
     _example("t = Sigmoid(x) n = Sub(one, t) m = Mul(n, low) s = Add(x, m) y = Softmax(s)", None, "1 or 0"),
-    _example("b = Not(c) f = Cast <to = 1> (b) m = Mul(f, low) s = Add(x, m) y = Softmax(s)",
-             ("Not", "Cast", "Mul", "Add", "Softmax")),
+    _example("b = And(c, some) f = Cast <to = 1> (b) m = Mul(f, low) s = Add(x, m) y = Softmax(s)",
+             ("And", "Cast", "Mul", "Add", "Softmax")),
     _example("s = Add(x, mask) y = Softmax(s) z = Relu(s)", None, "Softmax alone",
              out="float[2,3] y, float[2,3] z"),
     _example("m = Mul(x, low) y = Softmax(m)", None, "not 1 or 0"),

@@ -39,7 +39,8 @@ MAX_READERS = 64
 _SMALL = 64
 
 _RANDOM = frozenset({
-    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout",
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli",
+    "Dropout",
 })  # fmt: skip
 
 

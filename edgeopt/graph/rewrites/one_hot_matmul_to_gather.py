@@ -73,7 +73,9 @@ def _in_range(indices: onnx_ir.Value, depth: int) -> bool:
     """Whether the indices come from an ArgMax or ArgMin over at most `depth` numbers."""
     best = before(indices, {"ArgMax", "ArgMin"})
     searched = sizes(best.inputs[0]) if best is not None else None
-    return best is not None and bool(searched) and searched[best.attributes.get_int("axis", 0)] <= depth
+    if best is None or not searched:
+        return False
+    return searched[best.attributes.get_int("axis", 0)] <= depth
 
 
 def _look_up(
