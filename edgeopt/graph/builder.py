@@ -214,6 +214,7 @@ class Builder:
             self._weights,
             lambda node: schemes.get(region_of(node), precision.UNCHANGED),
             unsigned=self._unsigned,
+            newest_opset=self._max_opset,
         )
         for node in tuple(graph.graph):
             chosen = edit.scheme_of(node)

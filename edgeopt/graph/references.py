@@ -12,6 +12,8 @@ NAMES = {
     "int8_static_channel": "int8-static-per-channel",
     "int8_dynamic": "int8-dynamic",
     "float16_weights": "float16-storage",
+    "int8_weights": "int8-weight-only",
+    "int4_weights": "int4-weight-only",
 }
 """What the recipes are called; a further scheme's recipe has the scheme's name."""
 

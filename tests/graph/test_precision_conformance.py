@@ -23,7 +23,7 @@ def test_any_mix_of_schemes_and_rewrites_runs_and_stays_near(
 ) -> None:
     bench = Bench.of(networks.network(tmp_path, networks.ALL[kind]), tmp_path, unsigned=unsigned)
     errors = check_mixes(bench, 30, seed=1)
-    assert 0 < max(errors) < 0.15
+    assert 0 < max(errors) < 0.25  # weights of 4 bits are among them
 
 
 def test_a_scheme_that_is_less_accurate_than_it_says_is_caught(

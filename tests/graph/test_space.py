@@ -53,7 +53,9 @@ def test_without_data_nothing_lossy_is_offered(tmp_path: Path) -> None:
 def test_a_scheme_is_offered_only_where_it_applies(tmp_path: Path) -> None:
     space = search_space(networks.network(tmp_path, networks.LSTM), lossy=True, cores=2)
     region = next(r for r in space.regions if "LSTM" in r.op_types)
-    assert space[f"precision@{region.name}"].options == ("float32", "float16_weights", "int8_dynamic")
+    assert space[f"precision@{region.name}"].options == (
+        "float32", "float16_weights", "int8_dynamic", "int8_weights",
+    )  # fmt: skip
 
 
 def test_an_old_opset_is_raised_so_that_int8_per_channel_is_offered(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_references_are_the_well_known_recipes(tmp_path: Path) -> None:
     found = dict(references(space, 4))
     assert list(found) == [
         "int8-static-per-tensor", "int8-static-per-channel", "int8-dynamic", "float16-storage",
-        "rewrites-only", "threads-1",
+        "int8-weight-only", "int4-weight-only", "rewrites-only", "threads-1",
     ]  # fmt: skip
     chosen = found["int8-static-per-channel"]
     for point in space.points:

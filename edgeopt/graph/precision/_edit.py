@@ -35,6 +35,7 @@ class Edit:
         scheme_of: Name of the scheme chosen for a node's region.
         pairs: The int8 activations so far (filled by the static schemes).
         unsigned: Write int8 activations as uint8, 128 higher: the same numbers, for kernels that want it.
+        newest_opset: That the board's runtime takes: it tells which contributed operators it has.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Edit:
         scheme_of: Callable[[ir.Node], str],
         *,
         unsigned: bool = False,
+        newest_opset: int = 23,
     ) -> None:
         from edgeopt.graph.precision._pairs import Pairs
 
@@ -53,6 +55,7 @@ class Edit:
         self.weights = weights
         self.scheme_of = scheme_of
         self.unsigned = unsigned
+        self.newest_opset = newest_opset
         self.pairs = Pairs(self)
         self._taken = {str(value.name) for value in graph.inputs} | {str(name) for name in graph.initializers}
         for node in graph.all_nodes():

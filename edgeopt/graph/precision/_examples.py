@@ -51,6 +51,12 @@ rnn (float[6, 1, 32] x) => (float[6, 2, 1, 48] y)
     y = LSTM <hidden_size = 48, direction = "bidirectional"> (x, w, r, b)
 }"""
 
+GRU = """<ir_version: 8, opset_import: ["": 13]>
+rnn (float[6, 1, 32] x) => (float[6, 1, 1, 48] y, float[1, 1, 48] h)
+<float[1, 144, 32] w, float[1, 144, 48] r, float[1, 288] b> {
+    y, h = GRU <hidden_size = 48, linear_before_reset = 1> (x, w, r, b)
+}"""
+
 EMBEDDING = """<ir_version: 8, opset_import: ["": 13]>
 words (int64[1, 7] i) => (float[1, 7, 64] y) <float[100, 64] table> {
     y = Gather(table, i)

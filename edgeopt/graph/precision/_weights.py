@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,18 @@ class Weights:
             finite = bool(np.isfinite(half).all())
             known = self._keep(tensor, "float16", half if finite else False, half.nbytes if finite else 0)
         return known if isinstance(known, np.ndarray) else None
+
+    def made(
+        self, value: ir.Value, form: str, make: Callable[[], tuple[NDArray[np.uint8], Floats]]
+    ) -> tuple[NDArray[np.uint8], Floats]:
+        """Integers and scales of a constant in a form that a scheme names, made once."""
+        tensor = _tensor(value)
+        known = self._recall(tensor, form)
+        if isinstance(known, tuple):
+            return known
+        integers, scale = make()
+        self._keep(tensor, form, (integers, scale), integers.nbytes + scale.nbytes)
+        return integers, scale
 
     def _recall(self, tensor: ir.TensorProtocol, form: str) -> object:
         key = (id(tensor), form)

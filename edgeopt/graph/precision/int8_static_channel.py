@@ -1,4 +1,4 @@
-"""Static int8, one scale per output channel of a weight (S8S8, QDQ).
+"""Static int8, one scale per output channel of a weight (S8S8 or U8S8, QDQ).
 
 Maths, for activations x in the calibrated range [l, h] (0 included), weights W and bias b:
 

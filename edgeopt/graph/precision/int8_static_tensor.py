@@ -1,22 +1,9 @@
-"""Static int8, one scale per weight (S8S8, QDQ).
+"""Static int8, one scale per weight (S8S8 or U8S8, QDQ).
 
-Maths, for activations x in the calibrated range [l, h] (0 included), weights W and bias b:
+Maths: that of `int8_static_channel` with a single s_w = max|W| / 127. Kernels are the same; a weight whose
+channels differ much in size loses more.
 
-    s_x = (h - l) / 255      z_x = round(-128 - l / s_x)      x_q = clip(round(x / s_x) + z_x, -128, 127)
-    s_w = max|W| / 127      W_q = round(W / s_w)      b_q = round(b / (s_x s_w)) as int32
-    y = s_x s_w (W_q (x_q - z_x) + b_q), then quantized like x with the range of y
-
-In int8: Conv, Gemm, MatMul, Add, Mul, Concat, AveragePool, GlobalAveragePool, Sigmoid, LeakyRelu; Gather from
-a constant table; Relu and Clip behind one of them; and what only moves values (Reshape, Transpose, MaxPool,
-Slice, ...) where its input is int8 already.
-
-Does not apply to (they stay in float32, and their neighbours quantize):
-    - a node with an input or output whose range is not known or not finite;
-    - Conv and Gemm whose weight or bias is computed, Gemm with alpha or beta other than 1 or transA;
-    - LSTM and GRU: static int8 kernels do not exist; `int8_dynamic` takes LSTM;
-    - Softmax, normalisations, HardSwish and other activations, ReduceMean: no int8 kernel, or too inexact;
-    - nodes inside the bodies of If, Loop and Scan, and nodes whose output such a body reads;
-    - opsets below 10.
+Does not apply to what `int8_static_channel` does not, and to opsets below 10 (not 13).
 
 Source: ONNX QuantizeLinear-10; Jacob et al. 2018 (arXiv:1712.05877), section 2; ONNX Runtime's QDQ selectors.
 """
@@ -37,7 +24,6 @@ STATIC = True
 LOSSY = True
 WEIGHT_BITS = 8
 MAX_ERROR = 0.1
-
 EXAMPLES = (CNN, MLP, ATTENTION)
 
 
