@@ -35,7 +35,7 @@ class Candidate:
         return next((option for decided, option in self.decisions if decided == site), default)
 
     def of_family(self, family: str) -> dict[str, str]:
-        """The decisions whose site starts with `family` (`rewrite`, `precision`, `structure`, `runtime`)."""
+        """The decisions whose site starts with `family` (`rewrite`, `precision`, ...)."""
         return {s: o for s, o in self.decisions if s.partition("@")[0].partition(":")[0] == family}
 
     def changes(self, default: Candidate) -> dict[str, str]:

@@ -31,7 +31,7 @@ class DecisionPoint:
 
     @property
     def family(self) -> str:
-        """`rewrite`, `precision`, `structure` or `runtime`."""
+        """`rewrite`, `precision`, `structure`, `quantization` or `runtime`."""
         return self.site.partition("@")[0].partition(":")[0]
 
     @property

@@ -17,6 +17,7 @@ from edgeopt.core.space import SearchSpace
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.build_index import BuildIndex
 from edgeopt.graph.calibration import Ranges
+from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.precision._edit import MARK, Edit, drop_unused
 from edgeopt.graph.precision._weights import Weights
@@ -24,7 +25,7 @@ from edgeopt.graph.regions import region_of, tag
 from edgeopt.graph.serialize import check_supported, needed_ir_version
 from edgeopt.graph.space import DEFAULT_LEVEL, ON, QUANTIZABLE_OPSET, quantizable
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Raise it whenever the same decisions give other bytes."""
 
 _KEPT_REWRITTEN = 16
@@ -68,6 +69,7 @@ class Builder:
         self._max_opset, self._max_ir = max_opset, max_ir
         self._unsigned = unsigned
         self._index = BuildIndex(self._folder)
+        self._by_method: dict[str, Ranges] = {}
         self._weights = Weights()
         self._names = {name for region in space.regions for name in region.nodes}
         self._bases: dict[bool, ir.Model] = {}
@@ -106,6 +108,8 @@ class Builder:
     def build_key(self, candidate: Candidate) -> str:
         """Of all that the file's bytes depend on: runtime decisions are not among it."""
         decisions = candidate.of_family("rewrite") | candidate.of_family("precision")
+        if any(precision.scheme(name).STATIC for name in _chosen_schemes(candidate).values()):
+            decisions |= candidate.of_family("quantization")
         return value_digest(
             self._model.digest,
             [(spec.name, spec.shape) for spec in self._model.inputs],
@@ -160,7 +164,7 @@ class Builder:
         else:
             graph = self._rewrite(candidate, for_precision=bool(schemes))
             if schemes:
-                self._quantize(graph, schemes)
+                self._quantize(graph, schemes, candidate)
             _drop_annotations(graph.graph)
         try:
             opset, ir_version = graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
@@ -194,6 +198,12 @@ class Builder:
             del self._rewritten[next(key for key, kept in self._rewritten.items() if kept is not None)]
         return graph
 
+    def _clipped(self, method: str) -> Ranges | None:
+        """The ranges by `method`, computed once."""
+        if self._ranges is not None and method not in self._by_method:
+            self._by_method[method] = self._ranges.clipped(method)
+        return self._by_method.get(method)
+
     def _base(self, *, raised: bool) -> ir.Model:
         if raised not in self._bases:
             graph = self._model.ir.clone()
@@ -207,10 +217,10 @@ class Builder:
             if node.name not in self._names:
                 node.name = f"{region_of(node)}{MARK}{node.op_type}_{number}"
 
-    def _quantize(self, graph: ir.Model, schemes: dict[str, str]) -> None:
+    def _quantize(self, graph: ir.Model, schemes: dict[str, str], candidate: Candidate) -> None:
         edit = Edit(
             graph.graph,
-            self._ranges,
+            self._clipped(candidate.chosen("quantization:ranges", METHODS[0]) or METHODS[0]),
             self._weights,
             lambda node: schemes.get(region_of(node), precision.UNCHANGED),
             unsigned=self._unsigned,

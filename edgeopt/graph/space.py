@@ -9,6 +9,7 @@ import onnx_ir as ir
 from edgeopt.core.region import Region
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.graph import precision, rewriting
+from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.model import Model, at_least_opset
 from edgeopt.graph.regions import regions, tag
 
@@ -30,8 +31,8 @@ def search_space(model: Model, *, lossy: bool, cores: int, fast_cores: int | Non
         fast_cores: Of a board with slow ones beside them: as many threads are the default.
 
     Returns:
-        Per region its applicable rewrites, then its precision (only where some scheme applies); last the
-        runtime's settings.
+        Per region its applicable rewrites, then its precision (only where some scheme applies); then how
+        static schemes quantize, last the runtime's settings.
     """
     found = regions(model)
     rewrites = rewriting.applicable(model, found)
@@ -49,7 +50,19 @@ def search_space(model: Model, *, lossy: bool, cores: int, fast_cores: int | Non
                     f"precision@{region.name}", (precision.UNCHANGED, *options), precision.UNCHANGED
                 )
             )
+    points += quantization_points(schemes)
     return SearchSpace(model.digest, (*points, *runtime_points(cores, fast_cores)), found)
+
+
+def quantization_points(schemes: Mapping[str, Sequence[str]]) -> tuple[DecisionPoint, ...]:
+    """How static schemes quantize, decided once for the whole model: by region it would multiply the space.
+
+    Args:
+        schemes: Those that apply, by region.
+    """
+    if not any(precision.scheme(name).STATIC for names in schemes.values() for name in names):
+        return ()
+    return (DecisionPoint("quantization:ranges", METHODS, METHODS[0]),)
 
 
 def runtime_points(cores: int, fast_cores: int | None = None) -> tuple[DecisionPoint, ...]:

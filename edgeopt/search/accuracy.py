@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from edgeopt.search.bayes import Floats, Posterior, regress
 from edgeopt.search.layout import Codes, Layout
 
-LOSSY = frozenset({"precision", "structure"})
+LOSSY = frozenset({"precision", "structure", "quantization"})
 """Rewrites are proven exact and runtime settings do not touch the result."""
 PRIOR_VARIANCE = (1.0, 16.0, 256.0)
 """A recipe that fits loses about what is allowed; one that does not can lose everything."""

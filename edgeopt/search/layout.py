@@ -15,7 +15,7 @@ from edgeopt.core.space import DecisionPoint, SearchSpace
 Codes = NDArray[np.intp]
 """Encoded candidates, `(B, P)`: the index of the chosen option at each of P points."""
 
-FAMILIES = ("rewrite", "precision", "structure", "runtime")
+FAMILIES = ("rewrite", "precision", "structure", "quantization", "runtime")
 
 
 class Layout:

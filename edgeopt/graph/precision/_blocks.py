@@ -53,7 +53,7 @@ def packed(levels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """The last axis in bytes: two levels of 4 bits in each, the earlier one in the lower half."""
     if bits == 8:
         return levels
-    pairs: NDArray[np.uint8] = levels[..., 0::2] | (levels[..., 1::2] << 4)
+    pairs: NDArray[np.uint8] = levels[..., 0::2] | np.left_shift(levels[..., 1::2], 4, dtype=np.uint8)
     return pairs
 
 

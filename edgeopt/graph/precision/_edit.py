@@ -61,7 +61,7 @@ class Edit:
         for node in graph.all_nodes():
             self._taken.update(str(value.name) for value in node.outputs)
         self._node_names = {str(node.name) for node in graph.all_nodes()}
-        self._shared: dict[tuple[ir.Value, str], Any] = {}
+        self._shared: dict[tuple[ir.Value | None, str], Any] = {}
 
     def fresh(self, name: str) -> str:
         """`name`, or `name_2`, ... if a value has it already."""
@@ -120,8 +120,8 @@ class Edit:
         self.graph.register_initializer(value)
         return value
 
-    def shared(self, value: ir.Value, form: str, make: Callable[[], Made]) -> Made:
-        """`make()`, once per `value` and `form` in this graph."""
+    def shared(self, value: ir.Value | None, form: str, make: Callable[[], Made]) -> Made:
+        """`make()`, once per `value` (None: the whole graph) and `form`."""
         if (value, form) not in self._shared:
             self._shared[value, form] = make()
         made: Made = self._shared[value, form]

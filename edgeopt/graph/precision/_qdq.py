@@ -16,10 +16,14 @@ from edgeopt.graph.precision._edit import Edit
 from edgeopt.graph.precision._weights import constant, operand
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-ELEMENTWISE = frozenset(
-    {"Add", "Mul", "MatMul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"}
-)
-"""Each input and the output have a scale of their own."""
+ELEMENTWISE = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"})
+"""Each input and the output have a scale of their own. They are cheap, so they compute in int8 only on the
+way from int8 nodes to the next product (`_is_inside`): at the fringe it would save nothing, and in what
+exporters write for GELU or LayerNormalization (x * x * x, a mean, a variance) 8 bits destroy the result.
+"""
+
+WRITES_FLOAT = frozenset({"Gemm", "MatMul"})
+"""Their int8 kernels give float32 at no cost where nobody reads int8: rounding would only lose accuracy."""
 
 PASS_THROUGH = frozenset({
     "MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Gather",
@@ -40,7 +44,9 @@ def applies(node: ir.Node, min_opset: int = MIN_OPSET) -> bool:
         return False
     if node.op_type == "Gather":
         return _is_table(node)
-    return node.op_type in ELEMENTWISE or (node.op_type in WEIGHTED and _has_weight(node))
+    if node.outputs[0].dtype not in (ir.DataType.FLOAT, None):
+        return False
+    return node.op_type in ELEMENTWISE or node.op_type == "MatMul" or _has_weight(node)
 
 
 def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
@@ -53,9 +59,9 @@ def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
         return True
     if any(v is not None and _is_dequantized(v) and not pairs.is_known(v) for v in node.inputs):
         return False
-    if node.op_type in WEIGHTED and _has_weight(node):
+    if _has_weight(node):
         return _weighted(node, edit, per_channel)
-    if node.op_type in ELEMENTWISE:
+    if node.op_type == "MatMul" or (node.op_type in ELEMENTWISE and _is_inside(node, edit)):
         return _elementwise(node, edit)
     return node.op_type in PASS_THROUGH and _pass_through(node, edit)
 
@@ -118,8 +124,8 @@ def _plan_output(node: ir.Node, edit: Edit, *, dry: bool = False) -> bool:
         if not dry:
             edit.pairs.fold(activation)
         return True
-    if node.op_type == "Gemm" and not any(_takes_int8(user, edit) for user, _ in output.uses()):
-        return True  # QGemm writes float32 at no cost: rounding would only lose accuracy
+    if node.op_type in WRITES_FLOAT and not any(_takes_int8(user, edit) for user, _ in output.uses()):
+        return True
     if edit.pairs.affine(output) is None or edit.is_captured(output):
         return False
     if not dry:
@@ -139,15 +145,39 @@ def _activation(node: ir.Node, edit: Edit) -> ir.Node | None:
     result = user.outputs[0]
     if not _is_static(user, edit) or edit.pairs.affine(result) is None or edit.is_captured(result):
         return None
-    if node.op_type == "Gemm":  # else the activation would be computed on rounded values for no int8 reader
+    if (
+        node.op_type in WRITES_FLOAT
+    ):  # else the activation would be computed on rounded values for no int8 reader
         readers = [reader for reader, _ in result.uses()]
         return user if any(_takes_int8(reader, edit) for reader in readers) else None
     return user
 
 
+def _is_inside(node: ir.Node, edit: Edit) -> bool:
+    """True between int8 nodes: all computed inputs are int8, and the output reaches a product as int8."""
+    computed = [value for value in node.inputs if value is not None and constant(value) is None]
+    if not computed or not all(edit.pairs.is_computed(value) for value in computed):
+        return False
+    return any(_takes_int8(user, edit) for user, _ in node.outputs[0].uses())
+
+
 def _takes_int8(node: ir.Node, edit: Edit) -> bool:
-    kinds = WEIGHTED | ELEMENTWISE | PASS_THROUGH | FOLDED
-    return not node.domain and node.op_type in kinds and node.graph is edit.graph and _is_static(node, edit)
+    """True if `node` reads int8: a product, or what carries int8 on to one."""
+    return node in edit.shared(None, "int8 readers", lambda: _int8_readers(edit))
+
+
+def _int8_readers(edit: Edit) -> set[ir.Node]:
+    found: set[ir.Node] = set()
+    for node in reversed(edit.graph):
+        if node.domain or not _is_static(node, edit):
+            continue
+        if node.op_type == "MatMul" or _has_weight(node):
+            found.add(node)
+        elif node.op_type in ELEMENTWISE | PASS_THROUGH | FOLDED:
+            readers = (user for output in node.outputs for user, _ in output.uses())
+            if any(user in found for user in readers):
+                found.add(node)
+    return found
 
 
 def _is_static(node: ir.Node, edit: Edit) -> bool:
@@ -162,7 +192,7 @@ def _in_reach(node: ir.Node, min_opset: int) -> bool:
 
 def _has_weight(node: ir.Node) -> bool:
     """A constant float32 weight in the form that the int8 kernels take."""
-    if len(node.inputs) < 2:
+    if node.op_type not in WEIGHTED or len(node.inputs) < 2:
         return False
     tensor = constant(node.inputs[1])
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size == 0 or len(tensor.shape) < 2:
