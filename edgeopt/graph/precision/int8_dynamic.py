@@ -11,11 +11,12 @@ Before / after
     Conv            -> DynamicQuantizeLinear, ConvInteger, Cast, Mul, Add. The weights are uint8 around 128:
                        ConvInteger of older runtimes takes no int8.
     LSTM            -> com.microsoft.DynamicQuantizeLSTM
+    GRU             -> DynamicQuantizeMatMul and gates, step by step, up to 32 steps (`_gru`)
     Gather (table)  -> Gather from an int8 table, DequantizeLinear
 
 Does not apply to (they stay in float32): weights that are computed, not finite or of another rank than the
-kernel takes; Gemm with transA; LSTM with peepholes or batch-first layout, GRU and RNN (no kernel); nodes
-inside the bodies of If, Loop and Scan; opsets below 11.
+kernel takes; Gemm with transA; LSTM with peepholes or batch-first layout; GRU of unknown or greater length;
+RNN (no kernel); nodes inside the bodies of If, Loop and Scan; opsets below 11.
 
 Source: ONNX DynamicQuantizeLinear-11, ConvInteger-10; ONNX Runtime ContribOperators: DynamicQuantizeMatMul,
 MatMulIntegerToFloat, DynamicQuantizeLSTM.
@@ -29,9 +30,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeopt.graph.precision import _arithmetic as arithmetic
+from edgeopt.graph.precision import _gru, _lstm
 from edgeopt.graph.precision._arithmetic import Floats
-from edgeopt.graph.precision._examples import CONV_OPSET_11, EMBEDDING, LSTM, MLP, SHARED_INPUT
-from edgeopt.graph.precision._lstm import is_quantizable, quantize_lstm
+from edgeopt.graph.precision._examples import CONV_OPSET_11, EMBEDDING, GRU, LSTM, MLP, SHARED_INPUT
 from edgeopt.graph.precision._weights import constant, operand
 from edgeopt.graph.regions import region_of
 
@@ -46,7 +47,12 @@ MAX_ERROR = 0.05
 MIN_OPSET = 11
 CONTRIB = "com.microsoft"
 
-EXAMPLES = (MLP, SHARED_INPUT, CONV_OPSET_11, LSTM, EMBEDDING)
+EXAMPLES = (MLP, SHARED_INPUT, CONV_OPSET_11, LSTM, GRU, EMBEDDING)
+
+RECURRENT = {
+    "LSTM": (_lstm.is_quantizable, _lstm.quantize_lstm),
+    "GRU": (_gru.is_quantizable, _gru.quantize_gru),
+}
 
 
 def applies(node: ir.Node) -> bool:
@@ -54,8 +60,8 @@ def applies(node: ir.Node) -> bool:
     opset = node.graph.opset_imports.get("", 1) if node.graph is not None else 0
     if node.domain or opset < MIN_OPSET or not node.inputs:
         return False
-    if node.op_type == "LSTM":
-        return is_quantizable(node)
+    if node.op_type in RECURRENT:
+        return RECURRENT[node.op_type][0](node)
     if node.op_type == "Gather":
         return _is_floats(node.inputs[0]) and _rank(node.inputs[0]) > 1
     if node.op_type not in ("MatMul", "Gemm", "Conv") or len(node.inputs) < 2:
@@ -72,8 +78,8 @@ def apply(node: ir.Node, edit: Edit) -> bool:
     """See `Scheme.apply`."""
     if not applies(node):
         return False
-    if node.op_type == "LSTM":
-        return quantize_lstm(node, edit)
+    if node.op_type in RECURRENT:
+        return RECURRENT[node.op_type][1](node, edit)
     if node.op_type == "Gather" and edit.is_captured(node.outputs[0]):
         return False
     weight = node.inputs[0 if node.op_type == "Gather" else 1]
@@ -189,7 +195,10 @@ def _is_shared(data: ir.Value, edit: Edit) -> bool:
     readers = {
         user
         for user, index in data.uses()
-        if index == 0 and edit.scheme_of(user) == "int8_dynamic" and user.op_type != "LSTM" and applies(user)
+        if index == 0
+        and edit.scheme_of(user) == "int8_dynamic"
+        and user.op_type not in RECURRENT
+        and applies(user)
     }
     quantized = any(user.op_type == "DynamicQuantizeLinear" for user, _ in data.uses())
     return quantized or len(readers) > 1
