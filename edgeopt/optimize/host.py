@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeopt.boards.board import Feeds
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.errors import CandidateFailed, ModelError
 from edgeopt.graph.equivalence import Run as RunBytes
 from edgeopt.graph.model import Model
 from edgeopt.graph.regions import regions
@@ -52,6 +55,21 @@ class Host:
             self._probe.check(artifact.path, options)
             self._loadable.add((artifact.sha256, level))
         return self.batch.run(Session(artifact.path, options).run)
+
+    def load(self, model: bytes, options: Mapping[str, object]) -> Session:
+        """Load a model that is in no file.
+
+        Raises:
+            ModelError: The runtime refuses it, or dies of it.
+        """
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            path.write_bytes(model)
+            try:
+                self._probe.check(path, options)
+            except CandidateFailed as error:
+                raise ModelError(error.message) from error
+            return Session(path, options)
 
 
 def run_bytes() -> RunBytes:

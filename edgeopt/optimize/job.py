@@ -33,7 +33,7 @@ from edgeopt.core.progress import Observer
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.evaluate import Evaluator
-from edgeopt.graph import calibration, equivalence
+from edgeopt.graph import calibration, equivalence, sensitivity
 from edgeopt.graph.builder import Builder, wants_unsigned
 from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, check_supported
@@ -135,6 +135,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             history=lambda: store.trials,
             original_score=lambda: evaluator.original_score,
             region_ms=lambda: store.notes.get("region_ms") or {},
+            region_noise=lambda: noise,
         )
         builder = Builder(
             inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir,
@@ -153,6 +154,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         ):
             if store.notes.get(kept.NOTE) != (asked := kept.to_json(options)):
                 store.note(kept.NOTE, asked)
+            noise = _noise(options, inputs, space, ranges, board, probe, observer)
             evaluator = _evaluator(
                 options,
                 profile,
@@ -188,6 +190,29 @@ def _ranges(options: OptimizeOptions, inputs: Inputs, observer: Observer) -> Ran
     except (ModelError, CandidateFailed) as error:
         observer.announce(f"lossy decisions are left out, the model cannot be calibrated: {error.message}")
         return None
+
+
+def _noise(
+    options: OptimizeOptions,
+    inputs: Inputs,
+    space: SearchSpace,
+    ranges: Ranges | None,
+    board: Board,
+    probe: Probe,
+    observer: Observer,
+) -> sensitivity.Noise:
+    """What each scheme does to each region; nothing where nothing lossy is searched."""
+    if ranges is None:
+        return {}
+    host = Host(inputs.batch, probe, host_options(inputs.model))
+    try:
+        return sensitivity.noise(
+            inputs.model, space, ranges, inputs.calibration, folder=options.output / "cache",
+            unsigned=wants_unsigned(board.facts.machine), session=host.load,
+        )  # fmt: skip
+    except (ModelError, CandidateFailed) as error:
+        observer.announce(f"how sensitive regions are is learned from trials alone: {error.message}")
+        return {}
 
 
 def _evaluator(

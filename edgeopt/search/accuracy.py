@@ -7,7 +7,9 @@ from collections.abc import Hashable
 import numpy as np
 from scipy.sparse import csr_array
 
+from edgeopt.core.space import DecisionPoint
 from edgeopt.search.bayes import Floats, Posterior, regress
+from edgeopt.search.context import RegionNoise
 from edgeopt.search.layout import Codes, Layout
 
 LOSSY = frozenset({"precision", "structure", "quantization"})
@@ -16,13 +18,21 @@ PRIOR_VARIANCE = (1.0, 16.0, 256.0)
 """A recipe that fits loses about what is allowed; one that does not can lose everything."""
 TYPICAL = 0.3
 """Share of the allowed drop that an option taken everywhere is expected to cost."""
+TYPICAL_NOISE = 0.01
+"""Noise of all regions together of which the same is expected: -20 dB; int8 of 30 regions is about there."""
+MOST = 30.0
+"""Times what is allowed: one region that loses more is out of the question anyway."""
 
 
 class AccuracyModel:
-    """Drop of the metric (absolute), additive over regions; repeated blocks share what is learned."""
+    """Drop of the metric (absolute), additive over regions; repeated blocks share what is learned.
 
-    def __init__(self, layout: Layout, allowed: float) -> None:
-        self.layout = layout
+    Where the noise that an option adds in a region is known, its expected loss is proportional to it, and how
+    many times is learned; elsewhere all regions are expected to lose alike.
+    """
+
+    def __init__(self, layout: Layout, allowed: float, noise: RegionNoise | None = None) -> None:
+        self.layout, self._noise = layout, noise or {}
         self._scale = max(allowed, 1e-3)
         self._lossy = np.array(
             [layout.space.points[p].family in LOSSY for p in range(layout.count)], dtype=bool
@@ -79,6 +89,11 @@ class AccuracyModel:
         chosen[np.arange(len(codes))[:, None], columns] = 1.0
         return chosen[:, :-1]
 
+    def _expected(self, point: DecisionPoint, option: str) -> float | None:
+        """What an option is expected to lose, as a share of what is allowed; None where nothing is known."""
+        noise = self._noise.get(option, {}).get(point.region or "")
+        return None if noise is None else min(MOST, TYPICAL * noise / TYPICAL_NOISE)
+
     def _build(self, count: int) -> csr_array:
         weights: dict[Hashable, int] = {}
         entries: list[tuple[int, int, float]] = []
@@ -90,11 +105,16 @@ class AccuracyModel:
             point = self.layout.space.points[p]
             for k, option in enumerate(point.options):
                 column = int(self.layout.column[p, k])
-                if column >= 0:
-                    self._mean[column] = TYPICAL * self._scale / count
-                    add(column, (point.family, point.name, option), 1.0 / count)
-                    add(column, (int(self.layout.group[p]), k), 1.0 / count)
-                    # One sensitive layer may lose as much as all others together.
-                    add(column, column, 1.0 / np.sqrt(count))
+                if column < 0:
+                    continue
+                share = self._expected(point, option)
+                self._mean[column] = (TYPICAL / count if share is None else share) * self._scale
+                add(column, (point.family, point.name, option), 1.0 / count)
+                add(column, (int(self.layout.group[p]), k), 1.0 / count)
+                # One sensitive layer may lose as much as all others together, unless its noise is known.
+                alone = 1.0 / np.sqrt(count)
+                add(column, column, alone if share is None else min(alone, share + TYPICAL / count))
+                if share is not None:
+                    add(column, "noise", share)
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
         return csr_array((values, (rows, columns)), shape=(self.layout.columns, max(len(weights), 1)))

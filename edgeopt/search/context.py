@@ -14,8 +14,11 @@ from edgeopt.core.trial import Trial
 RegionTimes = Mapping[str, Mapping[str, float]]
 """Precision option -> region -> measured ms, from profiling uniform models on the board."""
 
+RegionNoise = Mapping[str, Mapping[str, float]]
+"""Precision option -> region -> relative noise that it adds there (`graph.sensitivity`)."""
 
-def _no_region_times() -> RegionTimes:
+
+def _nothing() -> Mapping[str, Mapping[str, float]]:
     return {}
 
 
@@ -35,6 +38,7 @@ class SearchContext:
         history: All finished trials, oldest first.
         original_score: Of the metric on the search part; None without data or before the baseline.
         region_ms: Measured times of regions; may be empty.
+        region_noise: Noise of precision options, computed on the host; may be empty.
     """
 
     space: SearchSpace
@@ -43,7 +47,8 @@ class SearchContext:
     folder: Path | None
     history: Callable[[], Sequence[Trial]]
     original_score: Callable[[], float | None] = _no_score
-    region_ms: Callable[[], RegionTimes] = _no_region_times
+    region_ms: Callable[[], RegionTimes] = _nothing
+    region_noise: Callable[[], RegionNoise] = _nothing
 
     def allowed_drop(self) -> float | None:
         """The absolute drop that the objective allows; None where accuracy is not known."""

@@ -13,7 +13,7 @@ from edgeopt.core.objective import Limits
 from edgeopt.core.trial import Trial
 from edgeopt.search.accuracy import AccuracyModel
 from edgeopt.search.bayes import Floats
-from edgeopt.search.context import SearchContext
+from edgeopt.search.context import RegionNoise, SearchContext
 from edgeopt.search.figure import FigureModel
 from edgeopt.search.layout import Codes, Layout
 
@@ -37,7 +37,7 @@ class Surrogate:
         history = context.history()
         self.layout = layout
         self.allowed_drop = context.allowed_drop()
-        self.accuracy = self._fit_accuracy(history)
+        self.accuracy = self._fit_accuracy(history, context.region_noise())
         self.objective = FigureModel(layout, context.objective.name, context.region_ms())
         measured = [t for t in history if _figure(context, t) is not None]
         values = np.array([_figure(context, t) for t in measured], dtype=np.float64)
@@ -74,10 +74,10 @@ class Surrogate:
         order = np.argsort(np.where(self.feasible, self.logs, np.inf), kind="stable")
         return self.codes[order[: min(count, int(self.feasible.sum()))]]
 
-    def _fit_accuracy(self, history: Sequence[Trial]) -> AccuracyModel | None:
+    def _fit_accuracy(self, history: Sequence[Trial], noise: RegionNoise) -> AccuracyModel | None:
         if self.allowed_drop is None:
             return None
-        model = AccuracyModel(self.layout, self.allowed_drop)
+        model = AccuracyModel(self.layout, self.allowed_drop, noise)
         known = [(t.candidate, t.accuracy) for t in history if t.accuracy and t.accuracy.drop is not None]
         drops = np.array([accuracy.drop for _, accuracy in known], dtype=np.float64)
         samples = np.array([accuracy.n for _, accuracy in known], dtype=np.float64)

@@ -163,3 +163,23 @@ def test_feasibility_uses_accuracy_and_limits():
     assert default > 0.9
     assert lossy < 0.2
     assert slow < 0.2
+
+
+def test_noise_tells_the_sensitive_region_before_any_trial_and_its_price_is_learned():
+    truth, rng = MixedTruth(), np.random.default_rng(3)
+    layout = Layout(truth.space)
+    names = [region.name for region in truth.space.regions]
+    noise = {INT8: dict.fromkeys(names, 1e-4) | {names[4]: 0.5}}
+    model = AccuracyModel(layout, 0.01, noise)
+    site = [point.site for point in truth.space.points].index(f"precision@{names[4]}")
+    drops, _ = model.option_drops()
+    assert drops[site, 1] == drops.max() > 0.01
+    assert np.median(drops[drops > 0]) < 0.001
+
+    def drop(candidate):  # a tenth of what was expected of noise
+        return 0.1 * drops[site, 1] * (candidate.chosen(f"precision@{names[4]}") == INT8)
+
+    seen = [truth.uniform("float32"), truth.uniform(INT8), *(truth.mix(rng) for _ in range(6))]
+    model.fit(layout.encode(seen), np.array([drop(c) for c in seen]), np.full(len(seen), 5000.0))
+    learned, _ = model.option_drops()
+    assert learned[site, 1] == pytest.approx(0.1 * drops[site, 1], rel=0.5)
