@@ -52,9 +52,9 @@ rnn (float[6, 1, 32] x) => (float[6, 2, 1, 48] y)
 }"""
 
 GRU = """<ir_version: 8, opset_import: ["": 13]>
-rnn (float[6, 1, 32] x) => (float[6, 1, 1, 48] y, float[1, 1, 48] h)
-<float[1, 144, 32] w, float[1, 144, 48] r, float[1, 288] b> {
-    y, h = GRU <hidden_size = 48, linear_before_reset = 1> (x, w, r, b)
+rnn (float[2, 1, 64] x) => (float[2, 1, 1, 96] y, float[1, 1, 96] h)
+<float[1, 288, 64] w, float[1, 288, 96] r, float[1, 576] b> {
+    y, h = GRU <hidden_size = 96, linear_before_reset = 1> (x, w, r, b)
 }"""
 
 EMBEDDING = """<ir_version: 8, opset_import: ["": 13]>
