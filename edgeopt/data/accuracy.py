@@ -184,9 +184,15 @@ class AccuracyGate:
             return -tango_upper(gained, lost, len(rows), alpha) > allowed
         return -t_upper(-differences, alpha, float(np.ptp(before))) > allowed
 
-    def least_bound(self, finalists: int) -> float:
-        """The bound of a candidate that loses nothing: with these data no smaller drop can be established."""
+    def least_bound(self, finalists: int, *, elsewhere: bool = False) -> float:
+        """The bound of a candidate that loses nothing: with these data no smaller drop can be established.
+
+        Args:
+            elsewhere: By `bound_elsewhere`, whose looks share the error rate.
+        """
         scorer, alpha = self._scorers["confirm"], ERROR_RATE / max(1, finalists)
+        if elsewhere and isinstance(self.metric, PerSample) and scorer.part.groups is None:
+            alpha = error_rates(len(looks(len(scorer.part), self._seed)), alpha)[-1]
         if isinstance(self.metric, PerSample) and self.metric.is_binary and scorer.part.groups is None:
             return tango_upper(0, 0, len(scorer.part), alpha)
         return unseen_upper(0.0, len(self._units()), alpha, abs(scorer.original.score))

@@ -69,7 +69,8 @@ def run_final(job: Job) -> Final:
 def _verified(
     job: Job, original: Contender, judged: Sequence[Contender], references: int, comparisons: int
 ) -> Final:
-    """Decide; the winner's outputs are checked on the board itself, and one that fails there has lost.
+    """Decide; the winner's outputs are checked on the board itself. One that drops too far there has lost; so
+    has one whose drop the data could have bounded there and did not: the rule is the host's.
 
     Args:
         judged: `references` references, then the finalists.
@@ -86,6 +87,8 @@ def _verified(
         accuracy, verified_on = _verify(job, winner, comparisons)
         checked = replace(winner, accuracy=accuracy)
         violation = job.options.objective.accuracy_violation(accuracy, job.confirm_score)
+        if verified_on == "board":
+            violation = violation or _unproven(job, accuracy, job.confirm_score, comparisons, elsewhere=True)
         if winner is original or violation is None:
             contenders = [checked if c is winner else c for c in (original, *judged)]
             return Final(verdict, checked, tuple(contenders), verified_on)
@@ -222,17 +225,26 @@ def _over_a_limit(job: Job, contender: Contender) -> str | None:
 
 
 def _unproven(
-    job: Job, accuracy: Accuracy | None, original_score: float | None, comparisons: int
+    job: Job,
+    accuracy: Accuracy | None,
+    original_score: float | None,
+    comparisons: int,
+    *,
+    elsewhere: bool = False,
 ) -> str | None:
     """Refuse what these data could have established but did not.
 
     Where there are too few samples to establish anything, even a candidate without one changed answer, the
     point estimate decides and the verdict says "not established".
+
+    Args:
+        elsewhere: On the board, where a sequential test looks.
     """
     if job.gate is None or accuracy is None or accuracy.bound is None or original_score is None:
         return None
     allowed = job.options.objective.max_drop.allowed(original_score)
-    if accuracy.bound <= allowed or job.gate.least_bound(comparisons) > allowed:
+    least = job.gate.least_bound(comparisons, elsewhere=elsewhere)
+    if accuracy.bound <= allowed or least > allowed:
         return None
     return f"the accuracy drop may be as large as {accuracy.bound:.4f}, {allowed:.4f} is allowed"
 
