@@ -12,17 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.boards import overlay, profiles
 from edgeopt.boards.board import Board
 from edgeopt.boards.connect import connect
 from edgeopt.boards.inventory import Inventory
+from edgeopt.boards.limit import closed_after
 from edgeopt.boards.metering.energy import LEAST_WINDOW_S
 from edgeopt.boards.roofline import last_cache_bytes
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
-from edgeopt.core.errors import BoardError, MeasurementInvalid
+from edgeopt.core.errors import BoardError, ConnectError, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.profile import Confidence, DeviceProfile, Fact
 from edgeopt.core.progress import Observer
@@ -38,10 +40,15 @@ PROTOCOL = Protocol(
 )
 """Three processes tell how far one differs from the next; about two minutes in all."""
 
+MOST_S = 300.0
+"""After which measuring ends, wherever it is: a board that is never quiet is measured again and again."""
+
 COPY_BYTES = 64 << 20
 """More than ten times the last cache of any board that there is a profile of."""
 LEAST_CACHES, RAM_SHARE = 8, 16
 """The copied block is at least so many times the last cache, and at most this part of the memory."""
+
+LATE = f"the {MOST_S / 60:.0f} minutes were over"
 
 LOAD = "gemm_fp32"
 """The kernel that keeps the cores busiest: what the board draws meanwhile is its power under load."""
@@ -82,11 +89,11 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
     """Measure what a board can do, and keep it for that board; with models, fit its emulation as well.
 
     Returns:
-        `{"device", "board", "facts": [{"fact", "value", "unit", "source", "confidence", "profile",
-        "doubtful"}…], "missing": [{"fact", "reason"}…], "file", "seconds", "emulation"}`; `emulation` is None
-        without models, else `{"observations": [{"name", "threads", "measured_ms", "before_ms", "after_ms"}…],
-        "factors", "log_sigma", "file"}`, whose `log_sigma` is None where too few models were measured to
-        judge.
+        `{"device", "board", "facts": [{"fact", "value", "unit", "source", "confidence", "measured",
+        "profile", "doubtful"}…], "missing": [{"fact", "reason"}…], "file", "seconds", "emulation"}`;
+        `emulation` is None without models, or where the time was over before, else `{"observations":
+        [{"name", "threads", "measured_ms", "before_ms", "after_ms"}…], "factors", "log_sigma", "file"}`,
+        whose `log_sigma` is None where too few models were measured to judge.
 
     Raises:
         ConfigError, ModelError, DataError: As `measure`; or the device cannot be emulated.
@@ -106,14 +113,17 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
     with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
         if board.provenance != "measured":
             raise BoardError(f"{board.name} is {board.provenance}: only a real board can be calibrated")
-        found, missing = measured(board, shipped, Path(folder), watching)
+        found, missing, is_over = measured(board, shipped, Path(folder), watching)
         facts = as_facts(found, board)
         file = overlay.board_file(board.name)
         overlay.write(file, shipped.name, board.name, facts)
         rows = [
             _row(section, name, fact, shipped) for section, of in facts.items() for name, fact in of.items()
         ]
-        emulation = _emulation(options, shipped, board, Path(folder), watching) if options.models else None
+        if is_over and options.models:
+            missing.append({"fact": "emulation", "reason": LATE})
+        wanted = options.models and not is_over
+        emulation = _emulation(options, shipped, board, Path(folder), watching) if wanted else None
     return {
         "device": shipped.name,
         "board": board.name,
@@ -127,8 +137,9 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
 
 def measured(
     board: Board, profile: DeviceProfile, folder: Path, observer: Observer
-) -> tuple[dict[str, Found], list[dict[str, str]]]:
-    """What each kernel told, by its name (and `_1` for one thread); and what none could tell, and why."""
+) -> tuple[dict[str, Found], list[dict[str, str]], bool]:
+    """What each kernel told, by its name (and `_1` for one thread); what none could tell, and why; and
+    whether the time was over before all were asked, which leaves the board closed."""
     from edgeopt.graph import kernels
 
     threads = profiles.fast_cores(profile) or board.facts.cores
@@ -136,16 +147,13 @@ def measured(
     observer.stage("calibrating", 2 * len(wanted))
     found: dict[str, Found] = {}
     missing: list[dict[str, str]] = []
-    for group in wanted:
-        for count, suffix in ((1, "_1"), (threads, "")):
-            artifacts = [_artifact(kernel.name, kernel.content, folder, count) for kernel in group.kernels]
-            protocol = _protocol(group, board, is_busy=not suffix)
-            try:
-                told, failed = _told(group, board.measure(artifacts, group.feeds, protocol))
-            except MeasurementInvalid as error:
-                told, failed = {}, {kernel.name: error.message for kernel in group.kernels if kernel.work}
-            found |= {f"{name}{suffix}": one for name, one in told.items()}
-            missing += [{"fact": f"{name}{suffix}", "reason": reason} for name, reason in failed.items()]
+    with closed_after(board, MOST_S) as over:
+        for group in wanted:
+            for count, suffix in ((1, "_1"), (threads, "")):
+                told, failed = _asked(group, count, board, folder, over, is_busy=not suffix)
+                found |= {f"{name}{suffix}": one for name, one in told.items()}
+                missing += [{"fact": f"{name}{suffix}", "reason": reason} for name, reason in failed.items()]
+                observer.advance()
     loaded = found.get(LOAD)
     if board.energy_source in METERS and loaded and loaded.power_w is None:
         missing.append({"fact": "power", "reason": loaded.energy_note or "its meter told nothing"})
@@ -154,7 +162,26 @@ def measured(
             f"{board.name} could not be calibrated: {missing[0]['reason']}",
             hint="stop what else runs on it, let it cool, and repeat the command",
         )
-    return found, missing
+    return found, missing, over.is_set()
+
+
+def _asked(
+    group: Group, threads: int, board: Board, folder: Path, over: Event, *, is_busy: bool
+) -> tuple[dict[str, Found], dict[str, str]]:
+    """What the kernels of one group told on so many threads, and why some did not."""
+    reason = LATE
+    if not over.is_set():
+        artifacts = [_artifact(kernel.name, kernel.content, folder, threads) for kernel in group.kernels]
+        try:
+            return _told(
+                group, board.measure(artifacts, group.feeds, _protocol(group, board, is_busy=is_busy))
+            )
+        except MeasurementInvalid as error:
+            reason = error.message
+        except ConnectError:
+            if not over.is_set():
+                raise
+    return {}, {kernel.name: reason for kernel in group.kernels if kernel.work}
 
 
 def _protocol(group: Group, board: Board, *, is_busy: bool) -> Protocol:
@@ -176,7 +203,9 @@ def as_facts(found: Mapping[str, Found], board: Board) -> dict[str, dict[str, Fa
             return
         said = one.value if value is None else value
         source = f"{ORIGIN} on {date.today().isoformat()}: {how}, ±{one.error:.1%} ({runtime})"
-        kept[section][name] = Fact(float(f"{said:.4g}"), unit, source, confidence(one.error))
+        kept[section][name] = Fact(
+            float(f"{said:.4g}"), unit, source, confidence(one.error), is_measured=True
+        )
 
     for threads, suffix in (("one thread", "_1"), ("all fast cores", "")):
         square = f"512x512 matrices, {threads}"
@@ -274,6 +303,7 @@ def _row(section: str, name: str, fact: Fact, profile: DeviceProfile) -> dict[st
         "unit": fact.unit,
         "source": fact.source,
         "confidence": fact.confidence,
+        "measured": fact.is_measured,
         "profile": claimed,
         "doubtful": off is not None and not 1 / FAR_OFF <= off <= FAR_OFF,
     }

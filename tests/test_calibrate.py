@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from edgeopt import calibrate
 from edgeopt.boards import profiles
 from edgeopt.boards.board import BoardFacts
-from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.errors import CandidateFailed, ConnectError
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Quantity
@@ -73,19 +74,19 @@ class Metered:
 
 def test_a_meter_has_a_window_that_is_long_enough_for_it_and_its_own_error(tmp_path: Path) -> None:
     board: Any = Metered(drawn("pmic"))
-    found, missing = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
+    found, missing, _ = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
     windows = {(name, threads): p.processes * p.window_s for name, threads, p in board.asked}
     assert windows["gemm_fp32", 4] >= 10.0 - 1e-9
     assert sorted(windows.values())[-2] < 10.0, "and only there"
     fact = calibrate.as_facts(found, board)["power"]["stress_w"]
-    assert (fact.value, fact.confidence) == (5.0, "high")
+    assert (fact.value, fact.confidence, fact.is_measured) == (5.0, "high", True)
     assert "by its pmic, during MatMul on all fast cores, ±8.0%" in fact.source
     assert not any(one["fact"] == "power" for one in missing)
 
 
 def test_a_meter_that_tells_nothing_is_named_with_its_reason(tmp_path: Path) -> None:
     board: Any = Metered(took(10.0, 0.1, energy_note="the meter fell silent"))
-    found, missing = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
+    found, missing, _ = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
     assert {"fact": "power", "reason": "the meter fell silent"} in missing
     assert "power" not in calibrate.as_facts(found, board)
     board.energy_source = None
@@ -93,3 +94,42 @@ def test_a_meter_that_tells_nothing_is_named_with_its_reason(tmp_path: Path) -> 
         one["fact"] == "power"
         for one in calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())[1]
     )
+
+
+class Slow(Metered):
+    """A board that answers the first question at once and then no more until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(took(10.0, 0.1))
+        self.closed, self.energy_source = Event(), None
+
+    def measure(self, artifacts: Any, feeds: Any, protocol: Protocol) -> list[Measurement]:
+        if self.asked:
+            assert self.closed.wait(60), "nobody closes it"
+            raise ConnectError("it is closed")
+        return super().measure(artifacts, feeds, protocol)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_five_minutes_are_all_that_a_slow_board_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert calibrate.MOST_S == 300
+    monkeypatch.setattr(calibrate, "MOST_S", 0.5)
+    board: Any = Slow()
+    found, missing, is_over = calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())
+    assert is_over
+    assert list(found) == ["gemm_fp32_1"]
+    assert {one["reason"] for one in missing} == {"the 5 minutes were over"}
+    assert len(missing) == 7
+    assert len(board.asked) == 1
+
+
+def test_a_board_that_is_gone_is_not_a_slow_one(tmp_path: Path) -> None:
+    board: Any = Slow()
+    board.asked.append("before")
+    board.close()  # by nobody's clock
+    with pytest.raises(ConnectError, match="it is closed"):
+        calibrate.measured(board, profiles.load("rpi5"), tmp_path, Observer())

@@ -1,18 +1,19 @@
 """What calibrating found, on top of the profile that ships: of one board, or of a virtual kind of board.
 
 `$EDGEOPT_HOME/profiles/boards/<board>.toml` holds facts that were measured on one unit, and applies to it
-alone. `$EDGEOPT_HOME/profiles/devices/<device>.toml` holds factors of an emulation that were fitted to a
-unit, and applies to every virtual board of that device. Both hold facts in the form of a profile, and nothing
-but what was found: a newer profile beneath them is not hidden.
+alone; each says `measured = true`. `$EDGEOPT_HOME/profiles/devices/<device>.toml` holds factors of an
+emulation that were fitted to a unit, and applies to every virtual board of that device. Both hold facts in
+the form of a profile, and nothing but what was found: a newer profile beneath them is not hidden.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from edgeopt.boards.places import home
@@ -95,10 +96,22 @@ def _read(path: Path, device: str) -> Facts:
             f"{path} was measured on a {was}, and {board} is used as a {device} now",
             hint="delete it, or calibrate again: edgeopt boards calibrate",
         )
-    return facts_of(path, raw)
+    measured = {(section, name) for section, name in _each(raw) if raw[section][name].pop("measured", False)}
+    return {
+        section: {n: replace(fact, is_measured=(section, n) in measured) for n, fact in body.items()}
+        for section, body in facts_of(path, raw).items()
+    }
+
+
+def _each(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where there are facts, if they are well-formed."""
+    for section, body in raw.items():
+        if isinstance(body, dict):
+            yield from ((section, name) for name, fact in body.items() if isinstance(fact, dict))
 
 
 def _written(fact: Fact) -> str:
     fields = {"value": fact.value, "unit": fact.unit, "source": fact.source, "confidence": fact.confidence}
+    fields |= {"measured": True} if fact.is_measured else {}
     said = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
     return f"{{ {said} }}"

@@ -40,9 +40,9 @@ def calibrate(
 ) -> Answer:
     """Measure what a board can do: matrix products, copying, dispatching a node; power, if it has a meter.
 
-    Takes about two minutes. What was found is kept in $EDGEOPT_HOME/profiles, and goes before the facts of
-    the profile for this board alone. With models, the factors of the device's emulation are fitted to the
-    board, for virtual boards.
+    Takes about two minutes, and five at most; what is not known by then is named. What was found is kept in
+    $EDGEOPT_HOME/profiles, and goes before the facts of the profile for this board alone. With models, which
+    take their own time, the factors of the device's emulation are fitted to the board, for virtual boards.
     """
     from edgeopt.boards.inventory import Inventory
     from edgeopt.calibrate import calibrate as run

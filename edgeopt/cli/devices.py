@@ -119,7 +119,13 @@ def _document(profile: DeviceProfile) -> dict[str, Any]:
         "title": profile.title,
         "facts": {
             section: {
-                name: {"value": f.value, "unit": f.unit, "source": f.source, "confidence": f.confidence}
+                name: {
+                    "value": f.value,
+                    "unit": f.unit,
+                    "source": f.source,
+                    "confidence": f.confidence,
+                    "measured": f.is_measured,
+                }
                 for name, f in facts.items()
             }
             for section, facts in profile.facts.items()

@@ -15,12 +15,17 @@ Confidence = Literal["high", "medium", "low"]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact of a profile: `name = { value = 1.8, unit = "GHz", source = "...", confidence = "high" }`."""
+    """One fact of a profile: `name = { value = 1.8, unit = "GHz", source = "...", confidence = "high" }`.
+
+    Attributes:
+        is_measured: On the very unit that it is said of, by edgeopt; never of a profile's own.
+    """
 
     value: Any
     unit: str
     source: str
     confidence: Confidence
+    is_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)

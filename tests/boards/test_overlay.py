@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ def test_facts_of_a_board_are_merged_for_that_board_alone() -> None:
     assert kitchen.get("memory", "memset_gbs") == profiles.load("rpi4").get("memory", "memset_gbs")
     for other in (profiles.load("rpi4"), profiles.load("rpi4", "garage")):
         assert other.get("memory", "memcpy_gbs") == 2.5
+
+
+def test_what_was_measured_says_so_and_nothing_else_does() -> None:
+    facts = {"memory": {"memcpy_gbs": replace(COPIED, is_measured=True), "memset_gbs": COPIED}}
+    overlay.write(overlay.board_file("kitchen"), "rpi4", "kitchen", facts)
+    kitchen = profiles.load("rpi4", "kitchen").facts
+    marked = {(s, name) for s, found in kitchen.items() for name, fact in found.items() if fact.is_measured}
+    assert marked == {("memory", "memcpy_gbs")}
 
 
 def test_an_address_is_as_good_a_name_as_any() -> None:

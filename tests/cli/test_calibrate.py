@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from edgeopt import calibrate
 from edgeopt.boards import places, profiles
+from tests.boards.virtual.processes import wait_until
 from tests.cli.conftest import Ran
 from tests.conftest import TOLERANT
-from tests.sshd import Sshd
+from tests.sshd import Sshd, descendants
 
 ALL = {
     "measured.gemm_fp32_gflops_1", "measured.gemm_fp32_gflops", "measured.gemm_int8_gops_1",
@@ -51,9 +53,11 @@ def test_this_machine_is_calibrated_and_the_facts_are_its_own(run: Callable[...,
     assert fact is not None
     assert fact.source.startswith("measured by edgeopt boards calibrate on 20")
     assert "onnxruntime" in fact.source
+    assert fact.is_measured
+    assert "measured = true" in Path(document["file"]).read_text()
     assert profiles.load("local").fact(section, name) is None
     shown = run("devices", "show", "local", "--board", "local", "--json").document["facts"]
-    assert shown[section][name]["value"] == fact.value
+    assert (shown[section][name]["value"], shown[section][name]["measured"]) == (fact.value, True)
     assert section not in run("devices", "show", "local", "--json").document["facts"]
 
 
@@ -68,6 +72,20 @@ def test_a_board_over_ssh_is_calibrated_and_used_with_its_facts(
     assert "kept for bench" in ran.out
     assert profiles.load("local", "bench").facts != profiles.load("local").facts
     assert profiles.load("local", "local").facts == profiles.load("local").facts
+
+
+def test_a_board_that_takes_too_long_is_left_when_the_time_is_over(
+    run: Callable[..., Ran], sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "PROTOCOL", replace(calibrate.PROTOCOL, window_s=1e6))
+    monkeypatch.setattr(calibrate, "MOST_S", 3.0)
+    begun = time.monotonic()
+    ran = run("boards", "calibrate", sshd.url, "--device", "local")
+    assert time.monotonic() - begun < 60
+    assert ran.code == 4
+    assert "could not be calibrated: the 5 minutes were over" in ran.err
+    assert sshd.process
+    wait_until(lambda: not [p for p in descendants(sshd.process.pid) if p], 30)  # nothing runs on there
 
 
 def test_what_is_not_real_is_refused_before_anything_is_measured(run: Callable[..., Ran]) -> None:

@@ -52,12 +52,14 @@ class Calibration:
         observations: What was measured and counted.
         judged: Root mean square of the log error, each model left out of the fit that emulates it; None where
             too few models were measured to tell.
+        verified: The runtimes on so many threads (`onnxruntime x4`) for which it was judged.
     """
 
     before: CycleModel
     after: CycleModel
     observations: tuple[Observation, ...]
     judged: float | None
+    verified: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -91,6 +93,7 @@ def calibrate(
     results = real.measure([artifact for _, artifact, _ in settings], feeds, protocol)
     recording = Recording(CycleModel.of(profile))
     observations: list[Observation] = []
+    compared: dict[str, set[str]] = {}
     with open_virtual(profile, observer=observer, pricing=recording) as virtual:
         for (name, artifact, count), measured in zip(settings, results, strict=True):
             if not isinstance(measured, Measurement) or measured.validity is not None:
@@ -101,12 +104,14 @@ def calibrate(
             if isinstance(counted, CandidateFailed) or recording.last is None:
                 continue
             counts, estimate = recording.last
+            compared.setdefault(f"{artifact.runtime} x{count}", set()).add(name)
             observations.append(
                 Observation(f"{name} x{count}", name, estimate.cycles, counts.total, count, measured.p50_ms)
             )
     if not observations:
         raise BoardError(f"{real.name} gave no valid measurement to calibrate with")
-    return fitted(recording.model, observations)
+    verified = [what for what, models in compared.items() if len(models) >= LEAST_MODELS_TO_JUDGE]
+    return replace(fitted(recording.model, observations), verified=tuple(verified))
 
 
 def fitted(before: CycleModel, observations: Sequence[Observation]) -> Calibration:
@@ -129,7 +134,7 @@ def save(profile: DeviceProfile, found: Calibration, board: str) -> Path:
     values = {name: getattr(found.after, name) for name in calibration.PRIOR_SIGMA}
     if found.judged is not None:
         values["log_sigma"] = found.after.log_sigma
-    source = f"edgeopt boards calibrate: {len(found.observations)} measurements of {board}"
+    source = f"fitted by edgeopt boards calibrate: {len(found.observations)} measurements of {board}"
     facts = {}
     for name, value in values.items():
         rule, known = schema.SECTIONS["emulation"][name], profile.fact("emulation", name)
@@ -139,6 +144,9 @@ def save(profile: DeviceProfile, found: Calibration, board: str) -> Path:
                 hint="is it busy with something else, or another kind of board? Nothing was written",
             )
         facts[name] = Fact(float(f"{value:.4g}"), known.unit, source, "medium")
+    if found.judged is not None:
+        # What the factors were compared with before, they were compared with no more.
+        facts["verified"] = Fact(list(found.verified), "runtimes on so many threads", source, "medium")
     path = overlay.device_file(profile.name)
     overlay.write(path, profile.name, board, {"emulation": facts})
     return path

@@ -10,7 +10,7 @@ import pytest
 
 from edgeopt.boards import profiles
 from edgeopt.boards.board import BoardFacts, Feeds
-from edgeopt.boards.virtual import calibrating, calibration, counting
+from edgeopt.boards.virtual import calibrating, calibration, counting, truth
 from edgeopt.boards.virtual.calibration import Observation
 from edgeopt.boards.virtual.counting import CacheTraffic, Counts, Segment
 from edgeopt.boards.virtual.cycles import CycleModel
@@ -109,8 +109,13 @@ def test_what_was_fitted_goes_before_the_profile_that_ships_and_hides_nothing_el
     assert after.get("emulation", "compute_factor") == pytest.approx(found.after.compute_factor, rel=1e-3)
     fact = after.fact("emulation", "compute_factor")
     assert fact is not None
-    assert fact.source == "edgeopt boards calibrate: 12 measurements of kitchen-pi"
+    assert fact.source == "fitted by edgeopt boards calibrate: 12 measurements of kitchen-pi"
     assert after.get("cpu", "clock_ghz") == 1.5, "nothing else changed"
+    assert after.get("emulation", "verified") == [], "it was compared with nothing that these factors emulate"
+    judged = replace(found, verified=("onnxruntime x4",))
+    calibrating.save(profiles.load("rpi4"), judged, "kitchen-pi")
+    assert truth.source(profiles.load("rpi4"), "onnxruntime", 4) == truth.PRICED
+    assert "unverified" in truth.source(profiles.load("rpi4"), "litert", 4)
     again = calibrating.save(after, calibrating.fitted(CycleModel.of(after), observed(start)), "kitchen-pi")
     assert again == path
 
