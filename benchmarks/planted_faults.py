@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -244,6 +246,38 @@ def _measured_process() -> int | None:
             if b"--child" in command and grand == os.getpid():
                 found.append(pid)
     return max(found, default=None)
+
+
+RECORDED_ON = "a shared x86-64 virtual machine of two cores: no board, and never quiet"
+
+
+def save(file: Path, protocol: Protocol, count: int, folder: Path) -> None:
+    """Add windows of the example on this machine to a file, one line of JSON each after a line that says what
+    they are. Latencies are in whole microseconds."""
+    if not file.exists():
+        fields = ("processes", "min_runs", "window_s", "slice_s")
+        said = {
+            "recorded_on": RECORDED_ON,
+            "model": "examples/transformer/model.onnx, one thread",
+            "protocol": {name: getattr(protocol, name) for name in fields},
+        }
+        file.write_text(json.dumps(said) + "\n")
+    with this_machine(folder) as board:
+        for _ in range(count):
+            window = take(board, protocol)
+            processes = [[round(ms * 1e3) for ms in one] for one in window.processes]
+            with file.open("a") as stream:
+                stream.write(json.dumps({"processes_us": processes, "rounds": window.rounds}) + "\n")
+
+
+def load(file: Path) -> list[Window]:
+    """The windows of such a file, compressed or not."""
+    with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
+        _, *lines = map(json.loads, stream)
+    return [
+        Window(tuple(np.array(one) / 1e3 for one in line["processes_us"]), tuple(line["rounds"]))
+        for line in lines
+    ]
 
 
 def real_trials(folder: Path, count: int) -> dict[str, int]:
