@@ -102,8 +102,8 @@ def main() -> int:
                     processes = sum(len(result.process_p50_ms) for result in measured)
                     print(
                         f"{what}: {timed_s:.1f} s of {wall_s:.1f} s are timed inference, {share:.1%}; on an "
-                        f"idle machine {alone:.1%} ({(cpu_s - inferring_s) / processes:.2f} s of CPU beside it a "
-                        f"process); {trips} round trips",
+                        f"idle machine {alone:.1%} ({(cpu_s - inferring_s) / processes:.2f} s of CPU beside "
+                        f"it a process); {trips} round trips",
                         flush=True,
                     )
                     missed |= trips > MOST_TRIPS or (what == "both known" and share < LEAST_SHARE)

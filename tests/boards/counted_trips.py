@@ -10,7 +10,9 @@ from edgeopt.boards.transports import Channel, CommandResult, Transport
 class CountingTrips:
     """Implements `Transport` by another one.
 
-    `trips` are requests to the runner, uploads, downloads and commands: what somebody waits for. Heartbeats are sent beside a measurement, and nobody waits for them."""
+    `trips` are requests to the runner, uploads, downloads and commands: what somebody waits for. Heartbeats
+    are sent beside a measurement, and nobody waits for them.
+    """
 
     def __init__(self, inner: Transport) -> None:
         self._inner, self.trips, self.beats = inner, 0, 0
