@@ -10,11 +10,13 @@ that the on-board runner records on this machine, judged by the thresholds of `l
 
 A lagging meter belongs to the meters' alignment, which has windows of its own: its trial goes into `FAULTS`.
 
-    python -m benchmarks.planted_faults [--record 8] [--real 3] [--seed 0]
+    python -m benchmarks.planted_faults [--record 8 [--save FILE]] [--real 3] [--seed 0]
 
-`--record`: final windows to take on this machine. `--real`: trials in which a process is slowed down for
-real, by stopping it for four of five milliseconds, in the second half of its windows or one process wholly,
-and in which real busy processes run beside it. Run on an otherwise idle machine.
+`--record`: final windows to take on this machine. Clean are those in which nobody else ran, by the CPU time
+of the measured processes; on a machine that is never quiet there are none, and then nothing is shown.
+`--save` keeps all of them in a file, as in `tests/boards/data/windows`. `--real`: trials in which a process
+is slowed down for real, by stopping it for four of five milliseconds, in the second half of its windows or
+one process wholly, and in which real busy processes run beside it. Run on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import contextlib
 import gzip
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -31,6 +34,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,7 +45,7 @@ import numpy as np
 from edgeopt.boards import profiles
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports.local import LocalTransport
-from edgeopt.boards.validity import Speed, Thresholds, of_board, of_windows
+from edgeopt.boards.validity import Speed, Thresholds, of_board, of_windows, other_cpu
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
 from edgeopt.core.measurement import Protocol
@@ -48,6 +53,8 @@ from edgeopt.resources import resource
 from edgeopt.runtimes.onnxruntime import Session
 
 TRIALS = 50
+LEAST_SHARE = 0.97
+"""Of the time of a process that is never kept waiting: the rest is the clock's and the scheduler's."""
 MOST_FALSE_ALARMS = 0.02
 CLEAN_WINDOWS = 500
 BOARD_HZ = 1.5e9
@@ -55,10 +62,17 @@ BOARD_HZ = 1.5e9
 
 @dataclass(frozen=True)
 class Window:
-    """What the runner tells of one artifact, as far as the gate looks at it."""
+    """What the runner tells of one artifact, as far as the gate looks at it.
+
+    Attributes:
+        processes: Latencies of each in ms, `(runs,)`.
+        rounds: How the machine was before them and after each.
+        shares: Of each process's time that it had a core, 0..1; the gate does not know it.
+    """
 
     processes: tuple[np.ndarray, ...]
     rounds: tuple[dict[str, Any], ...]
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,22 +154,44 @@ FAULTS: dict[str, Callable[[Window, np.random.Generator, Judge], Window]] = {
 
 def single(window: Window, rng: np.random.Generator) -> Window:
     """One of its processes alone, as a screening has."""
-    at = int(rng.integers(len(window.processes)))
-    return Window((window.processes[at],), (window.rounds[at], window.rounds[at + 1]))
+    return process(window, int(rng.integers(len(window.processes))))
 
 
-def board_judge() -> Judge:
-    """The rpi4's thresholds: 0.98 of the clock, and a variation of 2 % lets 10 % in one of five be told."""
-    thresholds = Thresholds.of(profiles.load("rpi4"))
-    return Judge(thresholds, Speed("adds", BOARD_HZ), least_clock=0.95, least_outlier=1.10)
+def process(window: Window, at: int) -> Window:
+    """One of its processes, with how the machine was before and after it."""
+    rounds, shares = (window.rounds[at], window.rounds[at + 1]), window.shares[at : at + 1]
+    return Window((window.processes[at],), rounds, shares)
+
+
+def is_quiet(window: Window) -> bool:
+    """Whether nobody else took anything, by what the gate does not decide by: each process always had its
+    core, and of all cores no other process used more than a board may have used."""
+    most = board_judge().thresholds.max_other_cpu or 0.0
+    used = [other_cpu(before, after) for before, after in pairwise(window.rounds)]
+    return min(window.shares) >= LEAST_SHARE and all(share is None or share <= most for share in used)
+
+
+def board_judge(windows: Sequence[Window] = ()) -> Judge:
+    """The rpi4's thresholds: 0.98 of the clock, and a variation of 2 % lets 10 % in one of five be told.
+
+    Args:
+        windows: Recorded ones, whose best speed is what is expected; else that of the model of a board.
+    """
+    expected = best_speed(windows) or Speed("adds", BOARD_HZ)
+    return Judge(Thresholds.of(profiles.load("rpi4")), expected, least_clock=0.95, least_outlier=1.10)
 
 
 def local_judge(windows: Sequence[Window]) -> Judge:
     """This machine's thresholds: 0.8 of the clock, and a variation of 50 % tells one of eight that is 4 x."""
+    expected = best_speed(windows)
+    return Judge(Thresholds.of(profiles.load("local")), expected, least_clock=0.75, least_outlier=4.0)
+
+
+def best_speed(windows: Sequence[Window]) -> Speed | None:
+    """Of the loop, in all of them."""
     spins = [state["spin"] for window in windows for state in window.rounds]
     best = max(spins, key=lambda spin: float(spin["per_s"]), default=None)
-    expected = Speed(best["kind"], best["per_s"]) if best else None
-    return Judge(Thresholds.of(profiles.load("local")), expected, least_clock=0.75, least_outlier=4.0)
+    return Speed(best["kind"], best["per_s"]) if best else None
 
 
 def detected(clean: Callable[[np.random.Generator], Window], judge: Judge, seed: int) -> dict[str, int]:
@@ -200,7 +236,8 @@ def take(board: RunnerBoard, protocol: Protocol) -> Window:
     answer, _ = board._measured([artifact], feeds, protocol)
     (model,) = answer["models"]
     windows = tuple(np.array(process["latencies_ms"]) for process in model["processes"])
-    return Window(windows, tuple(answer["rounds"]))
+    shares = tuple(min(1.0, process["cpu_s"] / process["wall_s"]) for process in model["processes"])
+    return Window(windows, tuple(answer["rounds"]), shares)
 
 
 @contextlib.contextmanager
@@ -248,26 +285,23 @@ def _measured_process() -> int | None:
     return max(found, default=None)
 
 
-RECORDED_ON = "a shared x86-64 virtual machine of two cores: no board, and never quiet"
-
-
-def save(file: Path, protocol: Protocol, count: int, folder: Path) -> None:
-    """Add windows of the example on this machine to a file, one line of JSON each after a line that says what
-    they are. Latencies are in whole microseconds."""
-    if not file.exists():
-        fields = ("processes", "min_runs", "window_s", "slice_s")
-        said = {
-            "recorded_on": RECORDED_ON,
+def save(file: Path, protocol: Protocol, windows: Sequence[Window]) -> None:
+    """Write windows of the example to a file, compressed: a line that says what they are, then one of JSON
+    for each. Latencies are in whole microseconds."""
+    fields = ("processes", "min_runs", "window_s", "slice_s")
+    lines: list[dict[str, Any]] = [
+        {
+            "recorded_on": f"{platform.machine()}, {os.cpu_count()} cores, {date.today().isoformat()}",
             "model": "examples/transformer/model.onnx, one thread",
             "protocol": {name: getattr(protocol, name) for name in fields},
         }
-        file.write_text(json.dumps(said) + "\n")
-    with this_machine(folder) as board:
-        for _ in range(count):
-            window = take(board, protocol)
-            processes = [[round(ms * 1e3) for ms in one] for one in window.processes]
-            with file.open("a") as stream:
-                stream.write(json.dumps({"processes_us": processes, "rounds": window.rounds}) + "\n")
+    ]
+    for window in windows:
+        processes = [[round(ms * 1e3) for ms in one] for one in window.processes]
+        shares = [round(share, 3) for share in window.shares]
+        lines.append({"processes_us": processes, "rounds": window.rounds, "shares": shares})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    file.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def load(file: Path) -> list[Window]:
@@ -275,7 +309,11 @@ def load(file: Path) -> list[Window]:
     with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
         _, *lines = map(json.loads, stream)
     return [
-        Window(tuple(np.array(one) / 1e3 for one in line["processes_us"]), tuple(line["rounds"]))
+        Window(
+            tuple(np.array(one) / 1e3 for one in line["processes_us"]),
+            tuple(line["rounds"]),
+            tuple(line["shares"]),
+        )
         for line in lines
     ]
 
@@ -310,6 +348,7 @@ def main() -> int:
     parser.add_argument("--record", type=int, default=8)
     parser.add_argument("--real", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, help="where recorded windows are kept, one JSON line each")
     asked = parser.parse_args()
     missed = False
 
@@ -333,15 +372,19 @@ def main() -> int:
             final = profiles.protocols(profiles.load("local"))["final"]
             with this_machine(Path(name)) as board:
                 recorded = [take(board, final) for _ in range(asked.record)]
-            judge = local_judge(recorded)
-            alarms = false_alarms(recorded, judge)
-            clean = [window for window in recorded if not judge.reasons(window)]
+            if asked.save:
+                save(asked.save, final, recorded)
             print(f"load average {os.getloadavg()[0]:.1f}, {len(os.sched_getaffinity(0))} cores")
-            found = {}
-            if clean:
-                found = detected(lambda rng: clean[int(rng.integers(len(clean)))], judge, asked.seed)
-            missed |= report("recorded on this machine, thresholds of local", found, TRIALS, alarms,
-                             len(recorded))  # fmt: skip
+            clean = [window for window in recorded if is_quiet(window)]
+            print(
+                f"{len(clean)} of {len(recorded)} windows recorded on this machine are clean: nobody else ran"
+            )
+            missed |= not clean
+            for device, judge in (("local", local_judge(recorded)), ("rpi4", board_judge(recorded))):
+                if clean:
+                    found = detected(lambda rng: clean[int(rng.integers(len(clean)))], judge, asked.seed)
+                    missed |= report(f"recorded on this machine, thresholds of {device}", found, TRIALS,
+                                     false_alarms(clean, judge), len(clean))  # fmt: skip
         if asked.real:
             for what, count in real_trials(Path(name), asked.real).items():
                 print(f"for real, {what}: {count} of {asked.real} detected")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks import planted_faults as planted
+from benchmarks import planted_meter_lag as lag
+from edgeopt.boards import profiles
 
+WINDOWS = Path(__file__).parent / "data" / "windows"
+BUSY = planted.load(WINDOWS / "shared-x86-vm-busy.jsonl.gz")
+"""Really recorded, on a shared x86-64 virtual machine, while others kept both of its cores busy."""
 JUDGE = planted.board_judge()
 
 
@@ -20,3 +28,35 @@ def test_clean_windows_are_hardly_ever_refused(effort_runs: int) -> None:
     rng = np.random.default_rng(2)
     windows = [planted.quiet_board(rng, runs=effort_runs) for _ in range(200)]
     assert len(planted.false_alarms(windows, JUDGE)) <= planted.MOST_FALSE_ALARMS * len(windows)
+
+
+@pytest.mark.parametrize("window", BUSY)
+def test_real_work_of_others_is_named_in_every_window_recorded_beside_it(window: planted.Window) -> None:
+    assert not planted.is_quiet(window)
+    reasons = planted.board_judge(BUSY).reasons(window)
+    assert any(reason.startswith("other processes used ") for reason in reasons)
+
+
+def test_clean_is_who_had_its_core_to_itself() -> None:
+    window = planted.quiet_board(np.random.default_rng(3))
+    shares = (1.0, 0.99, 1.0, 1.0, 1.0)
+    assert planted.is_quiet(replace(window, shares=shares))
+    assert not planted.is_quiet(replace(window, shares=(1.0, 0.9, 1.0, 1.0, 1.0)))
+
+
+def test_recorded_windows_are_kept_as_they_were(tmp_path: Path) -> None:
+    window = replace(planted.quiet_board(np.random.default_rng(4)), shares=(0.5,) * 5)
+    protocol = profiles.protocols(profiles.load("rpi4"))["final"]
+    planted.save(tmp_path / "w.gz", protocol, [window, window])
+    for again in planted.load(tmp_path / "w.gz"):
+        assert (again.rounds, again.shares) == (window.rounds, window.shares)
+        for process, kept in zip(window.processes, again.processes, strict=True):
+            assert kept == pytest.approx(process, abs=1e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("plant", [*lag.PLANTS, *lag.CLEAN])
+def test_meters_that_lag_are_found_out_and_good_ones_are_left_alone(plant: str) -> None:
+    """In 50 seeded trials each; `test_metering` takes a few of them."""
+    right = sum(lag.trial(plant, seed).right for seed in range(planted.TRIALS))
+    assert right >= planted.TRIALS * (1 if plant in lag.PLANTS else 1 - planted.MOST_FALSE_ALARMS)

@@ -38,8 +38,9 @@ def test_a_measurement_takes_at_most_four_round_trips(counting: CountingTrips, t
             results = board.measure(models, FEEDS, final)
             assert all(isinstance(result, Measurement) for result in results)
             taken.append(counting.trips - before)
-    # Asked, told what is missing, sent model and inputs, and asked again; later nothing is missing.
-    assert taken == [MOST, 3, 1, 1]
+    # Asked, told what is missing, sent model and inputs (or new weights, put together there), and asked again.
+    assert max(taken) <= MOST
+    assert taken[2:] == [1, 1], "nothing is missing"
 
 
 def test_a_heartbeat_is_no_round_trip_and_a_request_is_one(counting: CountingTrips) -> None:
