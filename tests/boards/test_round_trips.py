@@ -38,7 +38,7 @@ def test_a_measurement_takes_at_most_four_round_trips(counting: CountingTrips, t
             results = board.measure(models, FEEDS, final)
             assert all(isinstance(result, Measurement) for result in results)
             taken.append(counting.trips - before)
-    # Asked, told what is missing, sent model and inputs (or new weights, put together there), and asked again.
+    # Asked, told what is missing, sent it (or new weights, which are put together there), and asked again.
     assert max(taken) <= MOST
     assert taken[2:] == [1, 1], "nothing is missing"
 
