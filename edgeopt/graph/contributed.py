@@ -72,11 +72,21 @@ def _lstm(node: onnx_ir.Node) -> tuple[tuple[int, ...], ...]:
     return ((x[0], recurrence[0], x[1], recurrence[1]), state, state)
 
 
+def _attention(node: onnx_ir.Node) -> tuple[tuple[int, ...], ...]:
+    """Query is `(batch, tokens, hidden)`, value `(batch, tokens, hidden)`; other forms are packed."""
+    query = sizes(node.inputs[0])
+    value = sizes(node.inputs[2]) if len(node.inputs) > 2 else None
+    if query is None or value is None or len(query) != 3 or len(value) != 3:
+        return ()
+    return ((*query[:2], value[2]),)
+
+
 _SHAPES: dict[str, Callable[[onnx_ir.Node], tuple[tuple[int, ...], ...]]] = {
     "DynamicQuantizeLSTM": _lstm,
     "DynamicQuantizeMatMul": _product,
     "FusedGemm": _product,
     "FusedMatMul": _product,
     "MatMulIntegerToFloat": _product,
+    "MultiHeadAttention": _attention,
 }
 """The shapes of an operator's outputs; empty while those of its inputs are not known."""

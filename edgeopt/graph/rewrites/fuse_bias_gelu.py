@@ -15,7 +15,8 @@ Does not apply when:
     - x is not float32.
 
 onnxruntime does the same itself from the level `extended` on, where it has not made a Gemm of product and
-bias before, as its level `basic` does with every MatMul by a matrix.
+bias before, as its level `basic` does with every MatMul by a matrix. Measured on one x86 core, in pairs of
+interleaved runs at level `all`: the example `transformer` 0.98 times as fast, as the Gemm becomes a MatMul.
 
 Source: onnxruntime ContribOperators: BiasGelu, FastGelu.
 """
@@ -35,6 +36,7 @@ from edgeopt.graph.rewrites import Example
 
 ORDER = 65
 EXACT = True
+SITUATIONAL = True
 RTOL = 1e-4
 
 

@@ -18,7 +18,9 @@ Does not apply when:
     - x is not float32: onnxruntime has no other kernels on processors.
 
 onnxruntime fuses the erf form itself, from the level `extended` on, but few of the orders of the tanh form:
-magika's, from JAX, it leaves in pieces.
+magika's, from JAX, it leaves in pieces. Measured on one x86 core, in pairs of interleaved runs at level
+`all`: magika 1.04 times as fast, its GELU alone 2.0 times for (1, 64, 256); where onnxruntime fuses the form
+itself, the same graph.
 
 Source: Hendrycks & Gimpel 2016; ONNX Gelu-20; onnxruntime ContribOperators: Gelu, FastGelu.
 """

@@ -18,6 +18,9 @@ Does not apply when:
     - a value in between is read elsewhere too, or is an output of the model (the sum a + b may be read),
     - x is not float32.
 
+Measured on one x86 core, in pairs of interleaved runs at level `all`, onnxruntime 1.28, for (1, 64, 256): 1.4
+times as fast behind a sum; with opset 23 the same, as onnxruntime fuses the usual form itself there.
+
 Source: ONNX RMSNormalization-23; onnxruntime ContribOperators: SkipSimplifiedLayerNormalization;
 Zhang & Sennrich 2019, equation 4.
 """

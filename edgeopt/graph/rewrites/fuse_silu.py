@@ -14,8 +14,9 @@ Does not apply when:
     - a value in between is read elsewhere too, or is an output of the model,
     - x is not float32.
 
-onnxruntime does the same itself from the level `extended` on: it gains at `basic`, and in runtimes that do
-not.
+onnxruntime does the same itself from the level `extended` on: it gains at `basic` (measured on one x86 core,
+in pairs of interleaved runs: 1.30 times as fast for (1, 64, 256)), and in runtimes that do not. Left alone,
+Sigmoid and Mul can be quantized.
 
 Source: onnxruntime ContribOperators: QuickGelu; Ramachandran et al. 2017 (swish), Hendrycks & Gimpel 2016.
 """
@@ -30,6 +31,7 @@ from edgeopt.graph.rewrites import Example
 
 ORDER = 54
 EXACT = True
+SITUATIONAL = True
 RTOL = 1e-4
 
 

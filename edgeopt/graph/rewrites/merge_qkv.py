@@ -19,7 +19,10 @@ Does not apply when:
     - Gemm transposes x, or alpha, beta, transB or the presence of a bias differ (each kind is merged by
       itself).
 
-All siblings are merged at once, so a merged product has none left. onnxruntime does not do this.
+All siblings are merged at once, so a merged product has none left. onnxruntime does not do this. It pays
+where the single products are too small to fill the processor; the Split costs a copy. Measured on one x86
+core, in pairs of interleaved runs at level `all`: three products of one row 1.08 to 1.13
+times as fast, of 16 rows 0.99 to 1.08, of 128 rows 0.95 to 1.0.
 
 Source: ONNX MatMul-13, Gemm-13, Split-13; Vaswani et al. 2017, section 3.2.2 (query, key and value).
 """
@@ -41,6 +44,7 @@ from edgeopt.graph.rewrites import Example
 
 ORDER = 58
 EXACT = True
+SITUATIONAL = True
 RTOL = 1e-5
 
 SIZES_AS_INPUT = 13

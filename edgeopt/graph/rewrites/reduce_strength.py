@@ -18,7 +18,10 @@ Does not apply when:
 Bit-equal are Pow of 2 and -1, Div(1, x), and Div by powers of two. The others differ by the last bits of a
 number: 1 / c is rounded once more; Pow of 3 rounds between its products; Sqrt(-0.0) is -0.0 where Pow gave
 0.0. onnxruntime's kernel of Pow knows 2 and 3 already, and its own fusions of layer normalisation look for
-Pow and Div: apply this after `fuse_layernorm`, or not at all.
+Pow and Div: what is left in pieces for that may be slower, or
+faster (see `expand_layernorm`). Measured on one x86 core, in pairs of interleaved runs at level `all`, for
+(1, 64, 256): Pow of 0.5 5.7 times as fast, Mul by Reciprocal 1.4 times, Pow of 3 1.1 times, Div by a
+constant the same.
 
 Source: ONNX Pow-15, Div-14, Reciprocal-13, Sqrt-13.
 """
@@ -36,6 +39,7 @@ from edgeopt.graph.rewrites import Example
 
 ORDER = 80
 EXACT = True
+SITUATIONAL = True
 RTOL = 1e-5
 
 _FLOATS = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.DOUBLE, onnx_ir.DataType.FLOAT16)
