@@ -21,7 +21,8 @@ Does not apply when:
 
 onnxruntime does the same itself from the level `extended` on, but not where the sum is read elsewhere too, as
 a residual sum is, and its kernel for this is faster than that of LayerNormalization. Measured on one x86
-core, in pairs of interleaved runs at level `all`: the example `transformer` 1.25 times as fast.
+core, in pairs of interleaved runs at level `all`: alone 2.8 to 3.1 times as fast, the example `transformer`
+1.2 times.
 
 Source: onnxruntime ContribOperators: SkipLayerNormalization, SkipSimplifiedLayerNormalization.
 """
