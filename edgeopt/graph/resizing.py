@@ -21,6 +21,8 @@ def scales_of(node: onnx_ir.Node) -> tuple[float, ...] | None:
     read, written = sizes(node.inputs[0]), sizes(node.outputs[0])
     if read is None or written is None or 0 in read or len(read) != len(written):
         return None
+    if node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return None
     if node.op_type == "Upsample" and len(node.inputs) < 2:
         return tuple(node.attributes.get_floats("scales", ())) or None
     position = 1 if len(node.inputs) == 2 else 2
@@ -39,8 +41,6 @@ def repeats(node: onnx_ir.Node) -> tuple[int, ...] | None:
     """How often each element is repeated along each axis, if that is all that it does."""
     scales = scales_of(node)
     if scales is None or is_cropping(node) or node.attributes.get_string("mode", "nearest") != "nearest":
-        return None
-    if node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
         return None
     if any(scale < 1 or scale != int(scale) for scale in scales):
         return None
