@@ -22,7 +22,7 @@ from onnx import numpy_helper, parser
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.space import SearchSpace
 from edgeopt.core.tensor import TensorSpec
-from edgeopt.graph import precision
+from edgeopt.graph import precision, rewriting
 from edgeopt.graph.builder import Builder
 from edgeopt.graph.calibration import collect
 from edgeopt.graph.model import Model, freeze, load
@@ -87,11 +87,15 @@ class Bench:
         )
 
     def everywhere(self, scheme: str, rewrites: str = "off") -> Candidate:
-        """`scheme` wherever it is an option, all rewrites `on` or `off`."""
+        """`scheme` wherever it is an option, all exact rewrites `on` or `off`."""
         chosen = {
             p.site: scheme for p in self.space.points if p.family == "precision" and scheme in p.options
         }
-        switched = {p.site: rewrites for p in self.space.points if p.family == "rewrite"}
+        switched = {
+            p.site: rewrites
+            for p in self.space.points
+            if p.family == "rewrite" and rewriting.is_exact(str(p.name))
+        }
         return self.space.candidate(chosen | switched)
 
     def error(self, candidate: Candidate) -> float:
