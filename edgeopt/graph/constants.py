@@ -12,7 +12,7 @@ import onnx_ir
 from numpy.typing import NDArray
 
 from edgeopt.graph.flops import nbytes, sizes
-from edgeopt.graph.reading import has_subgraph
+from edgeopt.graph.reading import bodies, has_subgraph
 
 MAX_FOLDED_BYTES = 1 << 18
 """A folded result may have this many bytes, or as many as the constants that it replaces."""
@@ -78,7 +78,7 @@ def add_initializer(graph: onnx_ir.Graph, name: str, array: NDArray[np.generic])
 def free_name(graph: onnx_ir.Graph, name: str) -> str:
     """`name`, or `name_2`, `name_3`, ... if a value of the graph or its subgraphs is called so already."""
     taken: set[str] = set()
-    for holder in (graph, *graph.subgraphs()):
+    for holder in (graph, *bodies(graph)):
         taken.update(str(value.name) for value in holder.inputs)
         taken.update(holder.initializers)
         taken.update(str(output.name) for node in holder for output in node.outputs)

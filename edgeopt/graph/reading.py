@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import onnx_ir
 
+_WITH_BODY = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""ONNX's operators that hold graphs; of others' operators, any may."""
+
 
 def read_by(node: onnx_ir.Node) -> Iterator[onnx_ir.Value]:
     """Every value of the graph that a node reads, those captured by its subgraphs included."""
@@ -23,6 +26,15 @@ def subgraphs(node: onnx_ir.Node) -> Iterator[onnx_ir.Graph]:
             yield attribute.as_graph()
         elif attribute.type == onnx_ir.AttributeType.GRAPHS:
             yield from attribute.as_graphs()
+
+
+def bodies(graph: onnx_ir.Graph) -> Iterator[onnx_ir.Graph]:
+    """All graphs inside a graph, however deep: what `Graph.subgraphs` gives, several times faster."""
+    for node in graph:
+        if node.domain or node.op_type in _WITH_BODY:
+            for body in subgraphs(node):
+                yield body
+                yield from bodies(body)
 
 
 def has_subgraph(node: onnx_ir.Node) -> bool:

@@ -67,12 +67,20 @@ def apply(model: onnx_ir.Model, enabled: Callable[[str, str], bool]) -> list[App
     """
     dead_before = {node for node in model.graph if _is_dead(node)}
     unused_before = {value for value in model.graph.initializers.values() if _is_unused(value)}
+    present = {region_of(node) for node in model.graph}
+    wanted = [name for name in in_order() if any(enabled(name, region) for region in present)]
     applications: list[Application] = []
+    tried: dict[str, int] = {}  # rewrite -> how many applications there were when it last found nothing
     for _ in range(MAX_ROUNDS):
         before = len(applications)
-        for name in in_order():
-            applications += _exhaust(model, name, enabled)
-            _remove_dead(model.graph, dead_before, unused_before)
+        for name in wanted:
+            if tried.get(name) == len(applications):
+                continue
+            if done := _exhaust(model, name, enabled):
+                applications += done
+                _remove_dead(model.graph, dead_before, unused_before)
+            else:
+                tried[name] = len(applications)
         if len(applications) == before:
             break
     return applications
@@ -102,8 +110,9 @@ def applicable(model: Model, found: Iterable[Region]) -> dict[str, dict[str, int
     usual = frozenset(name for name in in_order() if is_usual(name))
     count(rewritten := tagged.clone(), usual)
     for name in in_order():
-        count(tagged.clone(), frozenset({name}))
-        if name not in usual:
+        if _is_found(tagged, name):
+            count(tagged.clone(), frozenset({name}))
+        if name not in usual and _is_found(rewritten, name):
             count(rewritten.clone(), frozenset({name}))
     return counts
 
@@ -145,6 +154,12 @@ def load(name: str) -> Rewrite:
 def in_order() -> tuple[str, ...]:
     """The names of all rewrites, in the order in which they are applied."""
     return tuple(sorted(plugins.names(FAMILY), key=lambda name: (load(name).ORDER, name)))
+
+
+def _is_found(model: onnx_ir.Model, name: str) -> bool:
+    """Whether a rewrite applies anywhere: a look, which changes nothing."""
+    rules = load(name).RULES
+    return any(isinstance(rule.find(model, node), Found) for node in model.graph for rule in rules)
 
 
 def _exhaust(model: onnx_ir.Model, name: str, enabled: Callable[[str, str], bool]) -> list[Application]:
