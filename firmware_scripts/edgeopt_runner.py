@@ -596,7 +596,9 @@ class Lease:
         return float("inf") if not self.token else self.heard_s + self.ttl_s - boottime_s()
 
     def take(self, owner: str, command: str, pid: int, nonce: str, ttl_s: float) -> dict[str, Any]:
-        """`{"token": n}`, or `{"held": …}` where somebody else has the board or has reserved it.
+        """`{"token": n, "former": …}`, or `{"held": …}` where somebody else has the board or has reserved it.
+
+        `former` is how the runner ended that the same command had here before; see `end_of_former`.
 
         Args:
             owner: `user@host`; a reservation lets its owner through.
@@ -606,6 +608,7 @@ class Lease:
 
         def change(record: dict[str, Any]) -> dict[str, Any]:
             holder, reserved = self.holder(record), self.reserved(record)
+            former = self.end_of_former(record["holder"], nonce)
             if holder and holder["nonce"] == nonce and self.end_former(holder):
                 holder = None
             if holder or (reserved and reserved["owner"] != owner):
@@ -620,9 +623,33 @@ class Lease:
                 "token": self.token, "since_s": now, "beat_s": now, "ttl_s": ttl_s, "runner": own_mark(),
                 "removed_by": None,
             }  # fmt: skip
-            return {"token": self.token}
+            return {"token": self.token, "former": former}
 
         return dict(self.alter(change))
+
+    def end_of_former(self, holder: dict[str, Any] | None, nonce: str) -> str | None:
+        """What became of the runner that the same command had before its connection broke.
+
+        `alive` until now, `ended` with its orders, or `died`: something here has killed it. None: there was
+        none, or its record is gone.
+        """
+        if holder is None or holder["nonce"] != nonce or holder["token"] == self.token:
+            return None
+        if holder.get("has_ended"):
+            return "ended"
+        return "alive" if self.is_locked(holder["token"]) else "died"
+
+    def sign_off(self) -> None:
+        """This runner ends because its orders do: who comes back learns that nothing has killed it."""
+
+        def change(record: dict[str, Any]) -> None:
+            holder = record["holder"]
+            if holder and holder["token"] == self.token:
+                holder["has_ended"] = True
+
+        if self.token:
+            with contextlib.suppress(Failed, OSError):
+                self.alter(change)
 
     def require(self, token: int | None) -> None:
         """Raise Fenced unless the board is ours by this token, or, asked for without one, nobody's."""
@@ -1904,6 +1931,7 @@ def serve(folder: Path) -> NoReturn:
             answers.write(json.dumps(answer_to(runner, orders.next())) + "\n")
             answers.flush()
     except (Gone, BrokenPipeError, KeyboardInterrupt):
+        orders.lease.sign_off()
         for left in list(Child.alive) + list(runner.templates.values()):
             left.end()
         os._exit(0)

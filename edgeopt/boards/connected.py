@@ -16,9 +16,9 @@ from edgeopt.boards.complaints import explained
 from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.facts import BOOT_ID, facts, is_this_machine
 from edgeopt.boards.identity import IMAGE
-from edgeopt.boards.lease import Claim
-from edgeopt.boards.reboots import Reboots, run_key
+from edgeopt.boards.lease import Claim, Held
 from edgeopt.boards.requests import RUNTIMES
+from edgeopt.boards.suspects import Suspects, run_key
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.uploads import Assembly, Uploads
 from edgeopt.boards.validity import Speed, Thresholds
@@ -81,8 +81,8 @@ class ConnectedBoard:
         self._transport: Transport | None = None
         self._put_bytes, self._uploads = 0, Uploads()
         self._dialogue: Dialogue | None = None
-        self._claim, self._reboots = claim or Claim(), Reboots()
-        self._token: int | None = None
+        self._claim, self._suspects = claim or Claim(), Suspects()
+        self._held: Held | None = None
         self._python, self._reason, self._bits = "python3", None, 64
         hello = self._connect()
         self.facts, self.is_this_machine = self._facts(hello), is_this_machine(hello)
@@ -112,6 +112,10 @@ class ConnectedBoard:
     ) -> None:
         self.close()
 
+    @property
+    def _token(self) -> int | None:
+        return self._held.token if self._held else None
+
     def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
         return facts(hello)
 
@@ -126,7 +130,8 @@ class ConnectedBoard:
                 raise self._lacks(onnxruntime.NAME)
             if self._dialogue:
                 self._dialogue.ask("clean", HELLO_DEADLINE_S)
-            self._reboots.connected((hello["files"].get(BOOT_ID) or "").strip() or None)
+            boot = (hello["files"].get(BOOT_ID) or "").strip() or None
+            self._suspects.connected(boot, bool(self._held and self._held.killed_former))
         except BaseException:
             self._disconnect()
             raise
@@ -141,7 +146,7 @@ class ConnectedBoard:
         """
         try:
             self._dialogue = Dialogue(transport.start_runner(), self.name)
-            self._token = self._claim.take(self._dialogue, self.name) if self.leases else None
+            self._held = self._claim.take(self._dialogue, self.name) if self.leases else None
             return dict(self._dialogue.ask("hello", HELLO_DEADLINE_S, counts=self.counts))
         except BusyError:
             raise
@@ -221,10 +226,11 @@ class ConnectedBoard:
 
     @contextlib.contextmanager
     def _suspected(self, artifact: Artifact) -> Iterator[Dialogue]:
-        """A conversation in which one artifact runs, unless it reboots the board."""
+        """A conversation in which one artifact runs, unless it is known to reboot the board or to kill the
+        runner."""
         key = run_key(artifact)
-        with self._reboots.running([key]), self._reachable() as dialogue:
-            self._reboots.require(key)
+        with self._suspects.running([key]), self._reachable() as dialogue:
+            self._suspects.require(key)
             yield dialogue
 
     def _require(self, runtime: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeopt.boards.answers import failure
 from edgeopt.boards.transports import Channel
-from edgeopt.core.errors import CommandError, ConnectError, EdgeoptError, LeaseLost
+from edgeopt.core.errors import CommandError, ConnectError, EdgeoptError, LeaseLost, RunnerGone
 
 VERSION = 1
 GRACE_S = 30.0
@@ -47,7 +47,8 @@ class Dialogue:
                 as gone sooner.
 
         Raises:
-            ConnectError: The board is gone or hung, or the runner has ended.
+            RunnerGone: The runner has ended.
+            ConnectError: The board is gone or hung.
             CommandError: The runner refused the request, or the board's disk failed.
             CandidateFailed: The model failed.
         """
@@ -78,9 +79,7 @@ class Dialogue:
             data = self._channel.receive(left_s)
             if not data:
                 said = self._channel.last_words()
-                raise ConnectError(
-                    f"{self._name}: the on-board runner is gone" + (f": {said}" if said else "")
-                )
+                raise RunnerGone(f"{self._name}: the on-board runner is gone" + (f": {said}" if said else ""))
             parts.append(data if any(parts) else data.lstrip(b"\n"))
             if time.monotonic() > end:
                 raise ConnectError(f"{self._name} has not answered in time")

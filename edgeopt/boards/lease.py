@@ -34,6 +34,19 @@ def owner() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A board that is ours.
+
+    Attributes:
+        token: Of fencing: the runner refuses to measure for any other.
+        killed_former: Something on the board has killed the runner that the same command had there before.
+    """
+
+    token: int
+    killed_former: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a command asks for a board with.
 
@@ -54,14 +67,11 @@ class Claim:
         "edgeopt boards unlock --force takes it away"
     )
 
-    def take(self, dialogue: Dialogue, name: str) -> int:
+    def take(self, dialogue: Dialogue, name: str) -> Held:
         """Wait for the board, take it, and keep it for as long as the conversation lasts.
 
         Args:
             name: The board's.
-
-        Returns:
-            The fencing token: the runner refuses to measure for any other.
 
         Raises:
             BusyError: Somebody else still has it.
@@ -76,7 +86,7 @@ class Claim:
             )  # fmt: skip
             if "token" in answer:
                 dialogue.beat(BEAT_S)
-                return int(answer["token"])
+                return Held(int(answer["token"]), answer["former"] == "died")
             holder = described(answer["held"])
             left_s = end - time.monotonic()
             if left_s <= 0:

@@ -20,8 +20,8 @@ from edgeopt.boards.dialogue import GRACE_S
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.metering.link import METERING_S, Beside, Link, beside
 from edgeopt.boards.meters import EnergySource
-from edgeopt.boards.reboots import run_key, uncontrolled
 from edgeopt.boards.requests import job, windows
+from edgeopt.boards.suspects import run_key, uncontrolled
 from edgeopt.boards.transports import Transport
 from edgeopt.boards.validity import Speed, Thresholds, of_board
 from edgeopt.core.artifact import Artifact
@@ -32,6 +32,7 @@ from edgeopt.core.errors import (
     CommandError,
     ConnectError,
     MeasurementInvalid,
+    RunnerGone,
 )
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
@@ -49,7 +50,8 @@ COOL_ENOUGH_C = 5.0
 class RunnerBoard(ConnectedBoard):
     """A board that measures through its runner; see `Board` and `ConnectedBoard`.
 
-    What ran while the board rebooted is tried once more alone; if it reboots again it is at fault.
+    What ran while the board rebooted, or while its runner was killed, is tried once more alone; if that
+    happens again it is at fault.
     """
 
     provenance: Provenance = "measured"
@@ -92,9 +94,29 @@ class RunnerBoard(ConnectedBoard):
             return [uncontrolled(result) for result in merged] if refused[0] else merged
         for artifact in artifacts:
             self._require(artifact.runtime)
-        with self._reachable():
-            pass  # only now it is known whether it has rebooted
-        return self._reboots.measured(artifacts, lambda some: self._valid(some, feeds, protocol), self.name)
+        while True:
+            with self._reachable():
+                pass  # only now it is known whether it has rebooted
+            try:
+                return self._suspects.measured(
+                    artifacts, lambda some: self._valid(some, feeds, protocol), self.name
+                )
+            except RunnerGone as gone:
+                self._require_killed(gone)
+
+    def _require_killed(self, gone: RunnerGone) -> None:
+        """Raise `gone`, unless the board is there at once and the runner was killed on it: whoever ran is
+        suspect now, and there is no need to wait for anything."""
+        if self._closed.is_set():
+            raise gone
+        try:
+            with self._reachable():
+                pass
+        except ConnectError:
+            raise gone from None
+        if not self._suspects.has_new:
+            raise gone
+        self._observer.announce(f"{self.name}: its runner was killed; what ran then is tried alone")
 
     def _valid(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
@@ -134,7 +156,7 @@ class RunnerBoard(ConnectedBoard):
         uploaded when it says so."""
         running = [run_key(artifact) for artifact in artifacts[1:] or artifacts]
         with (
-            self._reboots.running(running),
+            self._suspects.running(running),
             self._reachable() as dialogue,
             tempfile.TemporaryDirectory() as folder,
             beside(self._power, protocol) as energy,

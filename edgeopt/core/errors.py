@@ -59,6 +59,10 @@ class ConnectError(BoardError):
     kind = "connect"
 
 
+class RunnerGone(ConnectError):
+    """The on-board runner ended while its answer was awaited; the board itself may still be there."""
+
+
 class HostKeyError(ConnectError):
     """Whoever answers is not known to be the board. Trying again changes nothing; the user must decide."""
 
@@ -123,6 +127,12 @@ class CandidateRebooted(CandidateFailed):
     """The board rebooted while it ran, twice, the second time with nothing else beside it."""
 
     kind = "reboot"
+
+
+class CandidateKilledRunner(CandidateFailed):
+    """The on-board runner was killed while it ran, twice, the second time with nothing else beside it."""
+
+    kind = "runner"
 
 
 class CandidateUnsteady(CandidateFailed):

@@ -74,6 +74,33 @@ def talk(home: Path) -> Iterator[Callable[[], Dialogue]]:
         yield start
 
 
+@pytest.mark.parametrize(("end", "killed"), [("orders", False), ("SIGKILL", True), ("SIGTERM", True)])
+def test_how_a_runner_ended_is_known_to_the_same_command_alone(
+    end: str, killed: bool, talk: Callable[[], Dialogue], home: Path
+) -> None:
+    def ended() -> None:
+        before = talk()
+        before.ask("lease", 30, **dict.fromkeys(("owner", "command"), "-"), pid=1, nonce="n", ttl_s=60)
+        (runner,) = [pid for pid in descendants(os.getpid()) if b"edgeopt_runner" in cmdline(pid)]
+        before.close() if end == "orders" else os.kill(runner, signal.Signals[end])
+        wait_until(lambda: not cmdline(runner), 30)
+
+    ended()
+    other = talk()
+    assert ANN.take(other, "kitchen").killed_former is False
+    other.close()
+    ended()
+    assert replace(ANN, nonce="n").take(talk(), "kitchen").killed_former is killed
+
+
+def cmdline(pid: int) -> bytes:
+    """Of a process; empty once it has ended, though nobody may have waited for it."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def open_local(claim: Claim) -> RunnerBoard:
     return RunnerBoard("kitchen", "local", lambda: local.connect(Address.parse("local")), claim=claim)
 
@@ -95,14 +122,14 @@ def record() -> dict[str, object]:
 
 def test_the_second_is_told_who_has_the_board_and_gets_it_afterwards(talk: Callable[[], Dialogue]) -> None:
     first, second = talk(), talk()
-    token = ANN.take(first, "kitchen")
+    token = ANN.take(first, "kitchen").token
     with pytest.raises(BusyError) as refusal:
         BOB.take(second, "kitchen")
     assert refusal.value.message.startswith("kitchen is in use by ann@desk for 0 s, since ")
     assert refusal.value.message.endswith(f": edgeopt optimize a.onnx, pid {os.getpid()}")
     assert refusal.value.exit_code == 4
     first.close()
-    assert new(BOB, wait_s=30).take(second, "kitchen") > token
+    assert new(BOB, wait_s=30).take(second, "kitchen").token > token
 
 
 def test_two_that_race_get_it_one_after_the_other(talk: Callable[[], Dialogue]) -> None:
@@ -112,7 +139,7 @@ def test_two_that_race_get_it_one_after_the_other(talk: Callable[[], Dialogue]) 
 
     def race(dialogue: Dialogue) -> None:
         together.wait()
-        tokens.append(new(ANN, wait_s=60).take(dialogue, "kitchen"))
+        tokens.append(new(ANN, wait_s=60).take(dialogue, "kitchen").token)
         dialogue.close()
 
     threads = [threading.Thread(target=race, args=(dialogue,)) for dialogue in dialogues]
@@ -223,9 +250,9 @@ def test_a_holder_that_hangs_loses_the_board_and_is_fenced_when_it_wakes(
 
 def test_a_command_whose_connection_broke_takes_back_what_it_had(talk: Callable[[], Dialogue]) -> None:
     first = talk()
-    token = ANN.take(first, "kitchen")
+    token = ANN.take(first, "kitchen").token
     (cut_off,) = runners()  # of which the board does not know yet
-    assert ANN.take(talk(), "kitchen") > token
+    assert ANN.take(talk(), "kitchen").token > token
     wait_until(lambda: cut_off not in runners())
     with pytest.raises(ConnectError):
         first.ask("stat", 10, objects=[])
@@ -233,7 +260,7 @@ def test_a_command_whose_connection_broke_takes_back_what_it_had(talk: Callable[
 
 def test_a_token_of_the_past_measures_nothing(talk: Callable[[], Dialogue]) -> None:
     dialogue = talk()
-    token = ANN.take(dialogue, "kitchen")
+    token = ANN.take(dialogue, "kitchen").token
     for wrong in (token - 1, token + 1, 0):
         with pytest.raises(LeaseLost, match="is not that of this connection"):
             dialogue.ask("measure", 10, jobs=[], protocol={"processes": 0}, token=wrong)
@@ -272,11 +299,11 @@ def test_a_damaged_record_is_made_anew_and_tokens_still_grow(
     content: bytes, talk: Callable[[], Dialogue]
 ) -> None:
     first = talk()
-    token = ANN.take(first, "kitchen")
+    token = ANN.take(first, "kitchen").token
     first.close()
     time.sleep(0.01)
     Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease").write_bytes(content)
-    assert BOB.take(talk(), "kitchen") > token
+    assert BOB.take(talk(), "kitchen").token > token
 
 
 def test_what_another_boot_has_left_holds_nobody_up(talk: Callable[[], Dialogue]) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeopt.boards.address import Address
@@ -21,7 +21,7 @@ from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports import ssh
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
-from edgeopt.core.errors import BoardError, CandidateFailed, ConnectError, EdgeoptError
+from edgeopt.core.errors import BoardError, CandidateFailed, ConnectError, EdgeoptError, RunnerGone
 from edgeopt.core.measurement import Measurement, Protocol
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.boards.virtual.processes import wait_until
@@ -33,6 +33,7 @@ STAND_IN = Path(__file__).parent / "stand_in"
 SHORT = Protocol(
     "screen", processes=1, min_runs=8, window_s=0.1, slice_s=0.05, stop_ratio=None, deadline_s=20
 )
+A_WHILE = replace(SHORT, window_s=1.0)
 LONG = Protocol("screen", processes=1, min_runs=8, window_s=1e6, slice_s=0.05, stop_ratio=None, deadline_s=90)
 
 Results = list[Measurement | CandidateFailed]
@@ -214,7 +215,8 @@ def check(bench: Bench, fault: Fault) -> None:
     except EdgeoptError as error:
         results = [error]  # type: ignore[list-item]
     outcome = results[-1] if isinstance(results, list) else results
-    assert type(outcome) is fault.expects, outcome
+    kind = ConnectError if type(outcome) is RunnerGone else type(outcome)
+    assert kind is fault.expects, outcome
     if isinstance(outcome, EdgeoptError):
         assert re.search(fault.says, outcome.message), outcome.message
         assert "\n" not in outcome.message

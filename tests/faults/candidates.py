@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from edgeopt.core.errors import CandidateCrashed, CandidateFailed, CandidateHung, CandidateStarved
+from edgeopt.core.errors import (
+    CandidateCrashed,
+    CandidateFailed,
+    CandidateHung,
+    CandidateKilledRunner,
+    CandidateStarved,
+)
 from edgeopt.core.measurement import Measurement
 from tests.faults.bench import Bench, Fault, Results
 
@@ -37,5 +43,7 @@ FAULTS = {
         ("candidate floods stdout and stderr", "load flood", Measurement, ""),
         ("candidate answers without end", "run endless-answer", CandidateCrashed, "more than anybody asked"),
         ("candidate closes its descriptors", "run close", CandidateCrashed, "closed the pipe"),
+        ("candidate kills its runner", "run kill-runner", CandidateKilledRunner, "again when .* alone"),
+        ("candidate kills its runner as it loads", "load kill-runner", CandidateKilledRunner, "killed"),
     )
 }  # fmt: skip

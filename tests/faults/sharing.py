@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 
-from edgeopt.core.errors import BusyError, ConnectError, EdgeoptError, LeaseLost
+from edgeopt.core.errors import BoardError, BusyError, ConnectError, EdgeoptError, LeaseLost
 from edgeopt.core.measurement import Measurement
 from tests.boards.tiny import FEEDS
 from tests.boards.virtual.processes import wait_until
-from tests.faults.bench import LONG, SHORT, Bench, Fault, Results, stop
+from tests.faults.bench import A_WHILE, LONG, SHORT, Bench, Fault, Results, stop
 
 HOST = """
 import sys
@@ -71,14 +71,24 @@ def taken_away(bench: Bench) -> Results:
 
 
 def runner_killed(bench: Bench) -> Results:
+    """Once is nobody's fault: who ran is tried alone, and is none the worse."""
     with bench.while_measuring(lambda: os.kill(bench.runners()[0], signal.SIGKILL)):
-        return bench.measure(protocol=LONG)
+        return bench.measure(bench.good, bench.model("never -"), protocol=A_WHILE)
+
+
+def runner_killed_whatever_runs(bench: Bench) -> Results:
+    """Somebody on the board ends every second runner: no model is called guilty of it."""
+    models = [bench.model(f"never {index}") for index in range(2)]
+    for _ in range(5):
+        with bench.while_measuring(lambda: os.kill(bench.runners()[0], signal.SIGKILL)):
+            bench.measure(*models, protocol=A_WHILE)
+    return []
 
 
 def runner_killed_with_a_daemon_of_a_candidate(bench: Bench) -> Results:
     """What has left the session of a model whose runner was killed is found by the next runner."""
     with bench.while_measuring(lambda: os.kill(bench.runners()[0], signal.SIGKILL)):
-        return bench.measure(bench.model("load fork"), protocol=LONG)
+        return bench.measure(bench.model("load fork"), protocol=A_WHILE)
 
 
 def runner_stopped(bench: Bench) -> Results:
@@ -121,10 +131,11 @@ FAULTS = {
     "another has the board": Fault(another_has_it, BusyError, "in use by bob@lab"),
     "two clients race for one board": Fault(two_race, Measurement),
     "board taken away in mid-measurement": Fault(taken_away, LeaseLost, "bob@lab has taken it away"),
-    "runner killed": Fault(runner_killed, ConnectError, "runner is gone"),
-    "runner killed, a daemon left": Fault(
-        runner_killed_with_a_daemon_of_a_candidate, ConnectError, "runner is gone"
+    "runner killed": Fault(runner_killed, Measurement),
+    "runner killed, whatever runs": Fault(
+        runner_killed_whatever_runs, BoardError, "kills edgeopt's runner again and again.*no single model"
     ),
+    "runner killed, a daemon left": Fault(runner_killed_with_a_daemon_of_a_candidate, Measurement),
     "runner stopped": Fault(runner_stopped, ConnectError, "silent"),
     "host killed": Fault(host_killed, Measurement),
     "host stopped": Fault(host_stopped, Measurement),

@@ -12,7 +12,7 @@ import pytest
 from edgeopt.boards import dialogue, lease, profiles
 from edgeopt.boards.transports import _ssh_connection, ssh
 from edgeopt.boards.virtual import machine
-from edgeopt.core.errors import CandidateRebooted, CandidateStarved, ConnectError
+from edgeopt.core.errors import CandidateKilledRunner, CandidateRebooted, CandidateStarved, ConnectError
 from tests.boards.virtual.processes import wait_until
 from tests.faults.bench import at_once
 from tests.faults.guest import LONG, Guest, measured
@@ -123,6 +123,15 @@ def memory_ends(guest: Guest) -> None:
     assert "out of memory" in second.message
 
 
+def memory_ends_and_the_runner_is_killed_for_it(guest: Guest) -> None:
+    """The kernel takes the runner instead of the model: that is no cable, and nobody else's fault."""
+    good, sly = guest.model("never good"), guest.model("run offer-the-runner")
+    first, second = guest.measure(good, sly)
+    measured([first])
+    assert type(second) is CandidateKilledRunner
+    assert int(guest.say("grep ^oom_kill /proc/vmstat").split()[1]) >= 2
+
+
 def clock_jumps(guest: Guest) -> None:
     assert guest.board
     jump = "date -s '2031-01-01'; sleep 1; date -s '2001-01-01'"
@@ -152,7 +161,7 @@ FAULTS: dict[str, Given] = {
     for given in (
         cable_pulled_at_connect, cable_pulled_during_upload, cable_pulled_during_measurement, hang,
         one_reset_is_nobodys_fault, who_resets_the_board_twice_fails_alone, reset_during_upload, memory_ends,
-        clock_jumps, power_is_cycled,
+        memory_ends_and_the_runner_is_killed_for_it, clock_jumps, power_is_cycled,
     )
 }  # fmt: skip
 

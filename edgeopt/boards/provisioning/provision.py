@@ -29,6 +29,8 @@ RUNTIME_TIMEOUT_S = 1800.0
 """Unpacking and compiling 200 MB takes a slow SD card minutes."""
 
 REBOOT_TIMEOUT_S = 300.0
+GOING_DOWN_S = 90.0
+"""What systemd gives a service to stop."""
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 
@@ -158,6 +160,9 @@ def reboot(address: Address, ask_sudo: Callable[[], str] | None, observer: Obser
         composed = compose((), Settings("", "", (), ()))
         with alone(address), suppress(ConnectError, CommandError):  # it takes the connection along
             rights.run(transport, composed, "reboot", "", 20.0)
+            # systemd goes down in its own time: the lease is kept until it takes the runner along, or somebody
+            # who waits for the board would begin to measure on one that is about to leave.
+            transport.run(f"sleep {GOING_DOWN_S:g}", GOING_DOWN_S + ALIVE_TIMEOUT_S)
     end = time.monotonic() + REBOOT_TIMEOUT_S
     while time.monotonic() < end:
         time.sleep(1.0)

@@ -64,6 +64,13 @@ def eat():
         kept.append(b"\1" * (1 << 24))
 
 
+def offer_the_runner():
+    """Memory ends, and of all that run the kernel kills who started this one."""
+    Path("/proc/self/oom_score_adj").write_text("0")
+    Path(f"/proc/{os.getppid()}/oom_score_adj").write_text("1000")
+    eat()
+
+
 def wait_for(path):
     while not Path(path).exists():
         time.sleep(0.01)
@@ -91,6 +98,8 @@ DEEDS = {
     "raise": lambda: fail(ValueError("no such tensor\nof several lines")),
     "starve": lambda: fail(MemoryError()),
     "eat": eat,
+    "kill-runner": lambda: os.kill(os.getppid(), signal.SIGKILL),
+    "offer-the-runner": offer_the_runner,
     "mark": lambda: Path.home().joinpath("running").touch(),
     "sleep": lambda: time.sleep(0.02),
 }
