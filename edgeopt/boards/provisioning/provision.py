@@ -160,8 +160,8 @@ def reboot(address: Address, ask_sudo: Callable[[], str] | None, observer: Obser
         composed = compose((), Settings("", "", (), ()))
         with alone(address), suppress(ConnectError, CommandError):  # it takes the connection along
             rights.run(transport, composed, "reboot", "", 20.0)
-            # systemd goes down in its own time: the lease is kept until it takes the runner along, or somebody
-            # who waits for the board would begin to measure on one that is about to leave.
+            # systemd goes down in its own time: the lease is kept until it takes the runner along, or who
+            # waits for the board would begin to measure on one that is about to leave.
             transport.run(f"sleep {GOING_DOWN_S:g}", GOING_DOWN_S + ALIVE_TIMEOUT_S)
     end = time.monotonic() + REBOOT_TIMEOUT_S
     while time.monotonic() < end:
