@@ -108,6 +108,14 @@ class Trouble:
     failed: Sequence[str] = ()
     wait: str = "5m"
 
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.failed:
+            return f"{', '.join(self.failed)} fails, all others are measured"
+        ends = {0: "goes on by itself", -9: "resumed by the same command"}
+        return ends.get(self.code, f"exit {self.code}, everything saved; resumed by the same command")
+
 
 def check(study: Study, trouble: Trouble) -> None:
     """Paused or ended as it should be, resumed to the same study, and nothing is left on the board."""

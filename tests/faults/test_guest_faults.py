@@ -12,13 +12,21 @@ import pytest
 from edgeopt.boards import dialogue, lease, profiles
 from edgeopt.boards.transports import _ssh_connection, ssh
 from edgeopt.boards.virtual import machine
-from edgeopt.core.errors import CandidateKilledRunner, CandidateRebooted, CandidateStarved, ConnectError
+from edgeopt.core.errors import (
+    CandidateKilledRunner,
+    CandidateRebooted,
+    CandidateStarved,
+    ConnectError,
+    RunnerGone,
+)
+from edgeopt.core.measurement import Measurement
 from tests.boards.virtual.processes import wait_until
 from tests.faults.bench import at_once
 from tests.faults.guest import LONG, Guest, measured
 from tests.faults.sample import sampled
 
-Given = Callable[[Guest], None]
+Given = Callable[[Guest], type]
+"""Causes a fault, and returns the class of what came of it."""
 
 
 @pytest.fixture
@@ -34,61 +42,66 @@ def guest(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     machine.down(running)
 
 
-def cable_pulled_at_connect(guest: Guest) -> None:
+def cable_pulled_at_connect(guest: Guest) -> type:
     with guest.running.qmp() as qmp:
         qmp.set_link(up=False)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_ssh_connection, "ANSWER_TIMEOUT_S", 3.0)
-            with pytest.raises(ConnectError, match="does not answer"):
+            with pytest.raises(ConnectError, match="does not answer") as error:
                 ssh.connect(_address(guest))
         qmp.set_link(up=True)
+    return error.type
 
 
-def cable_pulled_during_upload(guest: Guest) -> None:
+def cable_pulled_during_upload(guest: Guest) -> type:
     large, board = guest.model("never large", megabytes=16), guest.board
     with guest.running.qmp() as qmp, pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssh, "STALL_LIMIT_S", 15.0)
         with (
             at_once(lambda: _parts(guest) > 1 << 20, lambda: qmp.set_link(up=False)),
-            pytest.raises(ConnectError, match=r"silent|lost|gone"),
+            pytest.raises(ConnectError, match=r"silent|lost|gone") as error,
         ):
             board.measure([large], {}, LONG)
         qmp.set_link(up=True)
     measured(guest.patiently(large))
     assert guest.say(f"sha256sum < .cache/edgeopt/objects/{large.sha256}").split()[0] == large.sha256
+    return error.type
 
 
-def cable_pulled_during_measurement(guest: Guest) -> None:
+def cable_pulled_during_measurement(guest: Guest) -> type:
     assert guest.board
     with guest.running.qmp() as qmp:
         with (
             at_once(guest.is_loaded, lambda: qmp.set_link(up=False)),
-            pytest.raises(ConnectError, match=r"silent|lost|gone"),
+            pytest.raises(ConnectError, match=r"silent|lost|gone") as error,
         ):
             guest.measure(protocol=LONG)
         qmp.set_link(up=True)
+    return error.type
 
 
-def hang(guest: Guest) -> None:
+def hang(guest: Guest) -> type:
     assert guest.board
     with guest.running.qmp() as qmp, contextlib.ExitStack() as stack:
         stack.callback(qmp.cont)
-        stack.enter_context(pytest.raises(ConnectError, match=r"silent|lost"))
+        error = stack.enter_context(pytest.raises(ConnectError, match=r"silent|lost"))
         stack.enter_context(at_once(guest.is_loaded, qmp.stop))
         guest.measure(protocol=LONG)
+    return error.type
 
 
-def one_reset_is_nobodys_fault(guest: Guest) -> None:
+def one_reset_is_nobodys_fault(guest: Guest) -> type:
     assert guest.board
     with (
         guest.running.qmp() as qmp,
         at_once(guest.is_loaded, qmp.system_reset),
-        pytest.raises(ConnectError),
+        pytest.raises(ConnectError) as error,
     ):
         guest.measure(protocol=LONG)
+    return error.type
 
 
-def who_resets_the_board_twice_fails_alone(guest: Guest) -> None:
+def who_resets_the_board_twice_fails_alone(guest: Guest) -> type:
     good, bad = guest.model("never good"), guest.model("always mark", megabytes=1)
     assert guest.board
     with guest.running.qmp() as qmp:
@@ -100,48 +113,52 @@ def who_resets_the_board_twice_fails_alone(guest: Guest) -> None:
     measured([first])
     assert type(second) is CandidateRebooted
     assert second.message == "rebooted the board, and again when it was tried alone"
+    return type(second)
 
 
-def reset_during_upload(guest: Guest) -> None:
+def reset_during_upload(guest: Guest) -> type:
     large, board = guest.model("never large", megabytes=16), guest.board
     with (
         guest.running.qmp() as qmp,
         at_once(lambda: _parts(guest) > 1 << 20, qmp.system_reset),
-        pytest.raises(ConnectError),
+        pytest.raises(ConnectError) as error,
     ):
         board.measure([large], {}, LONG)
     measured(guest.patiently(large))
     assert guest.say(f"sha256sum < .cache/edgeopt/objects/{large.sha256}").split()[0] == large.sha256
+    return error.type
 
 
-def memory_ends(guest: Guest) -> None:
+def memory_ends(guest: Guest) -> type:
     """256 MB, really used up: the kernel kills the model, not the board's SSH server."""
     good, greedy = guest.model("never good"), guest.model("run eat")
     first, second = guest.measure(good, greedy)
     measured([first])
-    assert type(second) is CandidateStarved
     assert "out of memory" in second.message
+    return type(second)
 
 
-def memory_ends_and_the_runner_is_killed_for_it(guest: Guest) -> None:
+def memory_ends_and_the_runner_is_killed_for_it(guest: Guest) -> type:
     """The kernel takes the runner instead of the model: that is no cable, and nobody else's fault."""
     good, sly = guest.model("never good"), guest.model("run offer-the-runner")
     first, second = guest.measure(good, sly)
     measured([first])
-    assert type(second) is CandidateKilledRunner
     assert int(guest.say("grep ^oom_kill /proc/vmstat").split()[1]) >= 2
+    return type(second)
 
 
-def clock_jumps(guest: Guest) -> None:
+def clock_jumps(guest: Guest) -> type:
     assert guest.board
     jump = "date -s '2031-01-01'; sleep 1; date -s '2001-01-01'"
     with at_once(guest.is_loaded, lambda: guest.say(jump, root=True)):
         (result,) = guest.measure()
     measured([result])
+    assert isinstance(result, Measurement)
     assert all(0 < latency < 60_000 for latency in result.latencies_ms)
+    return type(result)
 
 
-def power_is_cycled(guest: Guest) -> None:
+def power_is_cycled(guest: Guest) -> type:
     """The command that a configuration names resets the board, here through its emulator's socket."""
     from edgeopt.boards import power
 
@@ -154,22 +171,47 @@ def power_is_cycled(guest: Guest) -> None:
     script.write_text(program)
     power.cycle(f"{sys.executable} {script}", "kitchen")
     wait_until(lambda: _boot_id(guest) not in ("", before), 300)
+    (result,) = guest.patiently()
+    return type(result)
 
 
-FAULTS: dict[str, Given] = {
-    given.__name__: given
-    for given in (
-        cable_pulled_at_connect, cable_pulled_during_upload, cable_pulled_during_measurement, hang,
-        one_reset_is_nobodys_fault, who_resets_the_board_twice_fails_alone, reset_during_upload, memory_ends,
-        memory_ends_and_the_runner_is_killed_for_it, clock_jumps, power_is_cycled,
-    )
-}  # fmt: skip
+def slow_and_lossy_network(guest: Guest) -> type:
+    """netem in the board's own kernel: 100 ms more each way out, one packet in twenty lost."""
+    large = guest.model("never large", megabytes=2)
+    guest.say("tc qdisc add dev eth0 root netem delay 100ms 30ms loss 5%", root=True)
+    try:
+        (result,) = guest.measure(large)
+        assert "loss 5%" in guest.say("tc -s qdisc show dev eth0", root=True)
+        assert (
+            int(guest.say("tc -s qdisc show dev eth0", root=True).partition("dropped ")[2].split(",")[0]) > 0
+        )
+    finally:
+        guest.say("tc qdisc del dev eth0 root", root=True)
+    return type(result)
+
+
+FAULTS: dict[Given, type] = {
+    cable_pulled_at_connect: ConnectError,
+    cable_pulled_during_upload: ConnectError,
+    cable_pulled_during_measurement: ConnectError,
+    hang: ConnectError,
+    slow_and_lossy_network: Measurement,
+    one_reset_is_nobodys_fault: ConnectError,
+    who_resets_the_board_twice_fails_alone: CandidateRebooted,
+    reset_during_upload: ConnectError,
+    memory_ends: CandidateStarved,
+    memory_ends_and_the_runner_is_killed_for_it: CandidateKilledRunner,
+    clock_jumps: Measurement,
+    power_is_cycled: Measurement,
+}
+"""What comes of each."""
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", sampled(FAULTS, 0))  # each takes minutes: all are long
-def test_fault(name: str, guest: Guest) -> None:
-    FAULTS[name](guest)
+@pytest.mark.parametrize("given", sampled(FAULTS, 0))  # each takes minutes: all are long
+def test_fault(given: Given, guest: Guest) -> None:
+    came = given(guest)
+    assert (ConnectError if came is RunnerGone else came) is FAULTS[given]
     measured(guest.patiently())
     guest.close()
     assert guest.leftovers() == ""

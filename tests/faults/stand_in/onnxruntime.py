@@ -1,8 +1,8 @@
 """Stands in front of ONNX Runtime on a board, so that models can misbehave as no operator makes them.
 
 A model file that begins with `FAULT` names what to do when it is loaded or run, and `STAND_IN_FAULTS`
-(`WORD=WHEN DEED`) says it for files that contain a word; any other goes to the real runtime. Where there is none,
-or it would take too long (`STAND_IN_ALONE`), a model that does nothing is run.
+(`WORD=WHEN DEED`) says it for files that contain a word; any other goes to the real runtime. Where there is
+none, or it would take too long (`STAND_IN_ALONE`), a model that does nothing is run.
 """
 
 import contextlib
