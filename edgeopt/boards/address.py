@@ -22,6 +22,7 @@ class Address:
         python: Interpreter that has the runtime; None: `python3` on the board, this one for `local`.
         identity: Private key file; None: the agent, the SSH configuration and the usual files.
         config: SSH configuration file; None: `~/.ssh/config`.
+        model: What the user says that it is, for a container that does not show its board's device tree.
     """
 
     scheme: str
@@ -31,6 +32,7 @@ class Address:
     python: str | None = None
     identity: Path | None = None
     config: Path | None = None
+    model: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -50,8 +52,8 @@ class Address:
                 "an address with a password in it is refused: it would end up in logs",
                 hint="use a key: ssh-copy-id installs it on the board",
             )
-        if unknown := sorted(query.keys() - {"python", "identity", "config"}):
-            raise ConfigError(f"{url!r}: {unknown[0]!r} is not one of python, identity, config")
+        if unknown := sorted(query.keys() - {"python", "identity", "config", "model"}):
+            raise ConfigError(f"{url!r}: {unknown[0]!r} is not one of python, identity, config, model")
         if parts.path.strip("/") or parts.fragment or not parts.scheme:
             raise ConfigError(f"{url!r} is not the address of a board", hint="ssh://user@host:port")
         known = plugins.names("transports")
@@ -63,10 +65,14 @@ class Address:
         if parts.scheme == "ssh" and not parts.hostname:
             raise ConfigError(f"{url!r} is not the address of a board: it names no host")
         address = cls(parts.scheme, parts.hostname or "", parts.username, port)
-        return address.using(query.get("python"), query.get("identity"), query.get("config"))
+        return address.using(**query)
 
     def using(
-        self, python: str | None = None, identity: str | None = None, config: str | None = None
+        self,
+        python: str | None = None,
+        identity: str | None = None,
+        config: str | None = None,
+        model: str | None = None,
     ) -> Address:
         """The same address with these, where they are given."""
         return replace(
@@ -74,6 +80,7 @@ class Address:
             python=python or self.python,
             identity=Path(identity).expanduser() if identity else self.identity,
             config=Path(config).expanduser() if config else self.config,
+            model=model or self.model,
         )
 
     def __str__(self) -> str:

@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 from edgeopt.boards import capabilities
 from edgeopt.boards.facts import probed
-from edgeopt.boards.identity import IMAGE, VIRTUAL_MACHINE, accepting, differences, expected_cores, one_of
+from edgeopt.boards.identity import (
+    IMAGE,
+    STATE_IT,
+    UNKNOWN_MODEL,
+    VIRTUAL_MACHINE,
+    accepting,
+    differences,
+    expected_cores,
+    one_of,
+)
 from edgeopt.core.profile import DeviceProfile
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -114,6 +123,8 @@ def _identity(found: Mapping[str, Any], profile: DeviceProfile | None) -> Check:
         return Check("identity", "warn", f"{who}: no profile describes it", why, fix)
     if differing := differences(profile, facts):
         fix = f"edgeopt boards add NAME URL --device {possible[0]}" if possible else "use --device local"
+        hidden = [difference.found for difference in differing] == [UNKNOWN_MODEL]
+        fix = STATE_IT if hidden else fix
         return Check("identity", "fail", f"no {profile.name}: {'; '.join(map(str, differing))}", why, fix)
     return Check("identity", "ok", f"{who}: {profile.name}", why)
 

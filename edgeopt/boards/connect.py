@@ -149,6 +149,7 @@ def open_board(
         Thresholds.of(profile),
         power,
         claim,
+        address.model,
     )
     try:
         require_identity(profile, opened.facts, name)

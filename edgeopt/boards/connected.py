@@ -73,9 +73,10 @@ class ConnectedBoard:
         observer: Observer,
         thresholds: Thresholds,
         claim: Claim | None,
+        model: str | None = None,
     ) -> None:
         self.name, self._open_transport, self._observer = name, open_transport, observer
-        self._thresholds = thresholds
+        self._thresholds, self._model = thresholds, model
         self._speed: Speed | None = None
         self._closed = threading.Event()
         self._transport: Transport | None = None
@@ -117,7 +118,7 @@ class ConnectedBoard:
         return self._held.token if self._held else None
 
     def _facts(self, hello: Mapping[str, Any]) -> BoardFacts:
-        return facts(hello)
+        return facts(hello, self._model)
 
     def _connect(self) -> dict[str, Any]:
         try:

@@ -10,6 +10,7 @@ from contextlib import closing
 from edgeopt.boards.address import Address
 from edgeopt.boards.checks import Check, checks
 from edgeopt.boards.complaints import ANOTHER, LEAST_PYTHON, NEEDED
+from edgeopt.boards.facts import stated
 from edgeopt.boards.identity import IMAGE
 from edgeopt.boards.probes import probe
 from edgeopt.boards.runner import RunnerBoard
@@ -46,7 +47,7 @@ def examine(name: str, address: Address, profile: DeviceProfile | None) -> Itera
         return
     with closing(transport):
         try:
-            found, now_s = probe(transport), time.time()
+            found, now_s = stated(probe(transport), address.model), time.time()
             python = _python(transport, address)
         except BoardError as error:
             yield Check("shell", "fail", error.message, "facts are read with shell commands", error.hint)

@@ -21,8 +21,8 @@ FILES = {
 """The files that the greeting carries, by the probe that prints them."""
 
 
-def facts(hello: Mapping[str, Any]) -> BoardFacts:
-    """Read the answer to `hello`."""
+def facts(hello: Mapping[str, Any], model: str | None = None) -> BoardFacts:
+    """Read the answer to `hello`; see `stated` for `model`."""
     printed = {name: hello["files"].get(path) or "" for name, path in FILES.items()} | hello["said"]
     found = {name: PROBES[name].parse(printed.get(name, "")) for name in (*WHO, "governor")}
     others = hello["other_runtimes"]
@@ -37,7 +37,20 @@ def facts(hello: Mapping[str, Any]) -> BoardFacts:
         "kernel": hello["kernel"],
         "userland_bits": hello["bits"],
     }
-    return probed(found, hello["python"], {name: version for name, version in runtimes.items() if version})
+    return probed(
+        stated(found, model),
+        hello["python"],
+        {name: version for name, version in runtimes.items() if version},
+    )
+
+
+def stated(found: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    """The answers with the model that the user says it is, where the board tells none itself.
+
+    A container hides the device tree. What the board does tell is believed, whoever says otherwise.
+    """
+    told = found["device_model"] or found["compatible"] or found["cpuinfo"]["model"]
+    return found if model is None or told else {**found, "device_model": model}
 
 
 def probed(

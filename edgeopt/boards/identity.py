@@ -19,6 +19,12 @@ LEAST_RAM = 0.6
 """Share of a variant's RAM that the kernel shows at least: firmware and GPU keep the rest. A Zero 2 W shows
 0.81 of its 512 MiB; the next smaller variant is half of a variant, or less."""
 
+UNKNOWN_MODEL = "unknown (no device tree: a container hides it)"
+STATE_IT = (
+    "run the container with --security-opt systempaths=unconfined, or, if you know that it is one, say "
+    'model = "…" in [board.NAME] of boards.toml, or ?model=… in its address; all else is still compared'
+)
+
 IMAGE = "install the 64-bit image of its system: onnxruntime has no wheels for 32-bit Arm"
 
 
@@ -56,6 +62,8 @@ def require_identity(profile: DeviceProfile, found: BoardFacts, name: str) -> No
     what = "; ".join(map(str, differing))
     if any(difference.fact == "userland" for difference in differing):
         raise BoardError(f"{name} cannot be used as a {profile.name}: {what}", IMAGE)
+    if [(difference.fact, difference.found) for difference in differing] == [("model", UNKNOWN_MODEL)]:
+        raise BoardError(f"{name} cannot be told to be a {profile.name}: {what}", STATE_IT)
     alike = [other for other in accepting(found) if other != "local"]
     use = f"use --device {alike[0]}" if alike else "use the --device that it is"
     raise BoardError(
@@ -98,7 +106,7 @@ def _model(profile: DeviceProfile, found: BoardFacts) -> Difference | None:
         return None
     if VIRTUAL_MACHINE in found.compatible and found.model == profile.title:
         return None
-    return Difference("model", found.model or "unknown (no device tree)", one_of([*models, *compatible]))
+    return Difference("model", found.model or UNKNOWN_MODEL, one_of([*models, *compatible]))
 
 
 def _parts(profile: DeviceProfile, found: BoardFacts) -> Difference | None:

@@ -5,6 +5,7 @@ device = "rpi4"
 url = "ssh://pi@10.0.0.7"
 python = "/home/pi/venv/bin/python"     # optional
 identity = "~/.ssh/board"               # optional
+model = "Radxa ROCK 5B"                 # optional: what it is, where a container hides its device tree
 power_cycle = "uhubctl -l 1-1 -a cycle" # optional: a command of this machine, for when the board is silent
 
 [board.kitchen-pi.meter]                # optional, see edgeopt/boards/metering/settings.py
@@ -41,6 +42,7 @@ class NamedBoard:
 
     Attributes:
         device: Name of its device profile.
+        model: What it is, where a container hides its device tree.
         power_cycle: Command of this machine that takes the board's power away and gives it back.
         source: The file that it stands in.
         meter: `[board.NAME.meter]`.
@@ -51,13 +53,14 @@ class NamedBoard:
     url: str
     python: str | None = None
     identity: str | None = None
+    model: str | None = None
     power_cycle: str | None = None
     source: Path | None = None
     meter: Settings | None = None
 
     @property
     def address(self) -> Address:
-        return Address.parse(self.url).using(self.python, self.identity)
+        return Address.parse(self.url).using(self.python, self.identity, model=self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ def add(board: NamedBoard, file: Path | None = None) -> Path:
             "url": board.url,
             "python": board.python,
             "identity": board.identity,
+            "model": board.model,
         }
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
         before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.is_file() else ""
@@ -206,7 +210,7 @@ def _read(file: Path) -> dict[str, NamedBoard]:
 
 
 def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
-    keys = {"device", "url", "python", "identity", "power_cycle", "meter"}
+    keys = {"device", "url", "python", "identity", "model", "power_cycle", "meter"}
     if not isinstance(fields, dict) or not {"device", "url"} <= set(fields) <= keys:
         may = ", ".join(sorted(keys - {"device", "url"}))
         raise ConfigError(f"{file}: board {name!r} needs device and url, and may have {may}")

@@ -10,13 +10,18 @@ from typing import Any
 
 
 def cpuinfo(text: str) -> dict[str, Any]:
-    """`/proc/cpuinfo`: `model`, the `parts` of the cores (Arm only, `0xd08`) and ISA `features`."""
+    """`/proc/cpuinfo`: `model`, the `parts` of the cores (Arm only, `0xd08`) and ISA `features`.
+
+    The Raspberry Pi's kernel tells the board's model at the end, also in a container that shows no device
+    tree; on x86 a field of that name is a number, and each core's own.
+    """
     fields: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, separator, value = line.partition(":")
         if separator:
             fields.setdefault(name.strip().lower(), []).append(value.strip())
-    models = fields.get("model name") or fields.get("hardware")
+    boards = [model for model in fields.get("model", []) if not model.isdigit()]
+    models = boards or fields.get("model name") or fields.get("hardware")
     features = fields.get("features") or fields.get("flags") or [""]
     return {
         "model": models[0] if models else None,

@@ -67,13 +67,15 @@ class RunnerBoard(ConnectedBoard):
         thresholds: Thresholds = Thresholds(),  # noqa: B008 - frozen
         power: Link | None = None,
         claim: Claim | None = None,
+        model: str | None = None,
     ) -> None:
         """`ceiling_ms`: how long an artifact's arithmetic takes at the board's peak, given the shapes of its
         inputs; None if unknown. `observer` is told of uploads that take long, and of pauses. `thresholds`:
         what makes a measurement invalid. `power`: how its energy is known; None: not at all.
-        `claim`: who asks for the board, and how long it waits for it."""
+        `claim`: who asks for the board, and how long it waits for it. `model`: what it is, where it does not
+        tell."""
         self.device, self._power, self._ceiling_ms = device, power, ceiling_ms
-        super().__init__(name, open_transport, observer or Observer(), thresholds, claim)
+        super().__init__(name, open_transport, observer or Observer(), thresholds, claim, model)
 
     def measure(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol

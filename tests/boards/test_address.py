@@ -23,6 +23,7 @@ from edgeopt.core.errors import ConfigError
             "ssh://b?python=/p&identity=/i&config=/c",
             Address("ssh", "b", None, None, "/p", Path("/i"), Path("/c")),
         ),
+        ("ssh://b?model=Radxa+ROCK+5B", Address("ssh", "b", model="Radxa ROCK 5B")),
     ],
 )
 def test_addresses(url: str, address: Address) -> None:

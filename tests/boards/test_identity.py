@@ -9,9 +9,12 @@ import pytest
 
 from edgeopt.boards import profiles
 from edgeopt.boards.board import BoardFacts
-from edgeopt.boards.identity import accepting, differences, require_identity
+from edgeopt.boards.checks import checks
+from edgeopt.boards.facts import probed, stated
+from edgeopt.boards.identity import STATE_IT, accepting, differences, require_identity
 from edgeopt.core.errors import BoardError, ConfigError
 from edgeopt.resources import resource
+from tests.boards.recorded import found, outputs
 
 PI4 = BoardFacts(
     machine="aarch64",
@@ -62,13 +65,51 @@ def test_boards_that_share_a_core_are_told_apart_and_each_difference_is_named() 
             "its ISA flags are without asimd, crc32, expected with",
         ),
         ({"ram_bytes": 16 << 30}, "its memory is 16.00 GiB, expected 1, 2, 4 or 8 GiB"),
-        ({"model": None}, "its model is unknown (no device tree), expected Raspberry Pi 4 Model B*, "),
+        (
+            {"model": None},
+            "its model is unknown (no device tree: a container hides it), expected Raspberry Pi 4 Model B*, ",
+        ),
         ({"userland_bits": 32}, "its userland is 32-bit (the kernel is aarch64), expected 64-bit"),
     ],
 )
 def test_each_fact_is_compared(changed: dict[str, object], why: str) -> None:
     (said,) = told("rpi4", replace(PI4, **changed))  # type: ignore[arg-type]
     assert said.startswith(why)
+
+
+CONTAINER = found("container-on-rpi4")
+PI = "Raspberry Pi 4 Model B Rev 1.4"
+
+
+def test_a_container_that_hides_the_device_tree_is_refused_for_that_alone_and_told_what_to_do() -> None:
+    with pytest.raises(BoardError, match="kitchen cannot be told to be a rpi4: its model is unknown") as no:
+        require_identity(profiles.load("rpi4"), probed(CONTAINER), "kitchen")
+    assert len(differences(profiles.load("rpi4"), probed(CONTAINER))) == 1
+    assert "systempaths=unconfined" in str(no.value.hint)
+    assert "model = " in str(no.value.hint)
+    with pytest.raises(BoardError, match=r"kitchen is not a rpi5: its model is unknown.*; its cores") as no:
+        require_identity(profiles.load("rpi5"), probed(CONTAINER), "kitchen")
+    assert "model = " not in str(no.value.hint)  # what it is said to be would not help
+    (doctor,) = [one for one in checks(CONTAINER, profiles.load("rpi4"), 0.0) if one.name == "identity"]
+    assert (doctor.verdict, doctor.fix) == ("fail", STATE_IT)
+
+
+def test_what_a_container_is_said_to_be_is_believed_where_all_else_fits() -> None:
+    said = probed(stated(CONTAINER, PI))
+    assert (said.model, told("rpi4", said)) == (PI, [])
+    another = probed(stated(CONTAINER, "Raspberry Pi 5 Model B"))
+    assert [why.split()[1] for why in told("rpi4", another)] == ["model"]
+    assert told("rpi5", another)[0] == "its cores are 0xd08, expected 0xd0b (Cortex-A76)"
+
+
+def test_a_board_that_tells_what_it_is_is_not_overruled() -> None:
+    assert probed(stated(found("rpi3bplus"), PI)).model == probed(found("rpi3bplus")).model != PI
+    its_kernels = found(
+        "container-on-rpi4", cpuinfo=outputs("container-on-rpi4")["cpuinfo"] + f"Model\t\t: {PI}\n"
+    )
+    assert told("rpi4", probed(its_kernels)) == []  # the Raspberry Pi's kernel tells it there, too
+    assert probed(stated(its_kernels, "Raspberry Pi 5 Model B")).model == PI
+    assert probed(found("x86-64-pc")).model == probed(stated(found("x86-64-pc"), PI)).model
 
 
 def test_fewer_cores_online_and_unknown_memory_are_no_other_device() -> None:

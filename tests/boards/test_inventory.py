@@ -18,7 +18,7 @@ from edgeopt.core.errors import ConfigError
 def test_a_board_that_was_added_is_there(home: Path) -> None:
     first = NamedBoard("kitchen-pi", "rpi4", "ssh://pi@10.0.0.7", "/venv/bin/python", "~/.ssh/board")
     file = add(first)
-    add(NamedBoard("rack.3", "rpi5", "ssh://rack"))
+    add(NamedBoard("rack.3", "rpi5", "ssh://rack", model="Raspberry Pi 5"))
     assert file == home / ".config" / "edgeopt" / "boards.toml"
     inventory = Inventory.load()
     assert list(inventory.boards) == ["kitchen-pi", "rack.3"]
@@ -26,6 +26,7 @@ def test_a_board_that_was_added_is_there(home: Path) -> None:
         "ssh", "10.0.0.7", "pi", None, "/venv/bin/python", home / ".ssh" / "board"
     )
     assert [board.name for board in inventory.of_device("rpi5")] == ["rack.3"]
+    assert inventory.get("rack.3").address == Address("ssh", "rack", model="Raspberry Pi 5")
     assert [path.name for path in file.parent.iterdir() if path.is_file()] == ["boards.toml"]
 
 

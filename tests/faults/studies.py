@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,14 +169,9 @@ def host_killed(_: Study, running: Running) -> None:
 
 
 def fill(folder: Path) -> None:
-    with (folder / "ballast").open("wb") as ballast:
-        for size in (1 << 16, 1):
-            try:
-                while True:
-                    ballast.write(bytes(size))
-                    ballast.flush()
-            except OSError:
-                continue
+    with (folder / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(bytes(1 << 12))
 
 
 def hosts_disk_full(study: Study, _: Running) -> None:
@@ -233,7 +228,10 @@ def runner_stopped(study: Study, running: Running) -> None:
 
 
 def taken_away(study: Study, _: Running) -> None:
-    with closing(ssh.connect(study.bench.address)) as there, closing(there.start_runner()) as channel:
+    with (
+        contextlib.closing(ssh.connect(study.bench.address)) as there,
+        contextlib.closing(there.start_runner()) as channel,
+    ):
         Dialogue(channel, "kitchen").ask("unlock", 30, owner="bob@lab", force=True)
 
 
@@ -273,7 +271,7 @@ TROUBLES = {
         boards_disk_read_only, 4, "Read-only|read-only", prepare=boards_disk, heal=boards_disk_writable
     ),
     "host key changed": Trouble(another_host_key, 4, "has changed", heal=the_host_key_back),
-    "runner killed": Trouble(runner_killed, says="its runner was killed; what ran then is tried alone"),
+    "runner killed": Trouble(runner_killed, says="its runner was killed|is unreachable; trying for"),
     "runner stopped": Trouble(runner_stopped),
     "board taken away": Trouble(taken_away, 4, "bob@lab has taken it away"),
     "slow and lossy network": Trouble(slow_and_lossy),
@@ -288,7 +286,7 @@ TROUBLES = {
 }  # fmt: skip
 
 
-@contextmanager
+@contextlib.contextmanager
 def disk(folder: Path):
     """A small disk for the results; its folder where nobody may mount one."""
     folder.mkdir()

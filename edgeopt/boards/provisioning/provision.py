@@ -54,7 +54,13 @@ class Outcome:
     @property
     def url(self) -> str:
         """The whole address, with the prepared interpreter."""
-        parts = {"python": self.python, "identity": self.address.identity, "config": self.address.config}
+        there = self.address
+        parts = {
+            "python": self.python,
+            "identity": there.identity,
+            "config": there.config,
+            "model": there.model,
+        }
         query = urlencode({name: str(value) for name, value in parts.items() if value}, safe="/")
         return str(self.address) + (f"?{query}" if query else "")
 
