@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeopt.core.errors import BoardError, ConnectError, RuntimeMissing
+from edgeopt.core.errors import BoardError, ConnectError, RunnerGone, RuntimeMissing
 
 LEAST_PYTHON = (3, 9)
 NEEDED = ".".join(map(str, LEAST_PYTHON))
@@ -53,6 +53,6 @@ def explained(error: BoardError, name: str) -> BoardError:
     _, *said = re.split(r"runner is gone: |cannot store \S+: ", error.message, maxsplit=1)
     for pattern, complaint in COMPLAINTS.items():
         if said and re.search(pattern, said[0]):
-            kind = RuntimeMissing if type(error) is ConnectError else type(error)
+            kind = RuntimeMissing if type(error) in (ConnectError, RunnerGone) else type(error)
             return kind(f"{name}: {complaint.means} ({said[0]})", complaint.hint)
     return error

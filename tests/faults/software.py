@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edgeopt.core.errors import ConnectError
+from edgeopt.core.errors import ConnectError, RuntimeMissing
 from edgeopt.core.measurement import Measurement
 from tests.faults.bench import STAND_IN, Bench, Fault, Results
 
@@ -48,21 +48,21 @@ def shell_that_talks(bench: Bench) -> Results:
 
 IMPORT = "cannot import onnxruntime"
 FAULTS = {
-    "Python missing": Fault(no_python, ConnectError, "not found|No such file", whole_again),
+    "Python missing": Fault(no_python, RuntimeMissing, "not found|No such file", whole_again),
     "Python crashes": Fault(with_python("kill -SEGV $$"), ConnectError, "is gone", whole_again),
     "Python too old": Fault(
         with_python("echo 'SyntaxError: invalid syntax' >&2; exit 1"),
-        ConnectError, "SyntaxError", whole_again,
+        RuntimeMissing, "SyntaxError", whole_again,
     ),
     "runtime missing": Fault(
         with_runtime("raise ModuleNotFoundError(\"No module named 'onnxruntime'\")\n"),
-        ConnectError, IMPORT, whole_again,
+        RuntimeMissing, IMPORT, whole_again,
     ),
     "runtime crashes when imported": Fault(
-        with_runtime("import os\nos.abort()\n"), ConnectError, IMPORT, whole_again
+        with_runtime("import os\nos.abort()\n"), RuntimeMissing, IMPORT, whole_again
     ),
     "runtime hangs when imported": Fault(
-        with_runtime("import time\ntime.sleep(1000)\n"), ConnectError, IMPORT, whole_again
+        with_runtime("import time\ntime.sleep(1000)\n"), RuntimeMissing, IMPORT, whole_again
     ),
     "something talks before the runner does": Fault(
         shell_that_talks, ConnectError, "nonsense", whole_again

@@ -293,6 +293,8 @@ def disk(folder: Path):
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False
     )
-    yield folder, mounted.returncode == 0
-    if mounted.returncode == 0:
-        subprocess.run(["umount", folder], check=True)
+    try:
+        yield folder, mounted.returncode == 0
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "-l", folder], check=True)

@@ -9,9 +9,9 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeopt.boards.patience import FINAL
 from edgeopt.core.errors import BoardError, BusyError, CandidateFailed, ConnectError
 from edgeopt.core.measurement import Measurement
-from edgeopt.optimize.patience import FINAL
 
 PAGE = Path(__file__).parents[2] / "docs" / "boards" / "faults.md"
 BEGIN, END = "<!-- faults -->\n", "<!-- end of faults -->\n"
@@ -59,7 +59,7 @@ def families() -> Iterator[tuple[str, dict[str, type]]]:
 
 
 def study_does(came: type) -> str:
-    """What a study does about an outcome, as `edgeopt.optimize` treats its class."""
+    """What a study does about an outcome, as `edgeopt.boards.patience` treats its class."""
     if issubclass(came, Measurement):
         return "goes on: the figure counts"
     if issubclass(came, CandidateFailed):
