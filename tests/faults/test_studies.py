@@ -28,8 +28,12 @@ def bench(
     made_one.close()
 
 
+SLOW = {"cable pulled", "runner stopped", "candidate hangs"}
+"""Silence is noticed after minutes."""
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", sampled(TROUBLES, 1))  # each takes most of a minute
+@pytest.mark.parametrize("name", [*sampled(sorted(set(TROUBLES) - SLOW), 1), *sampled(sorted(SLOW), 0)])
 def test_study_in_trouble(name: str, bench: Bench, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
