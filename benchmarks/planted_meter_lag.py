@@ -82,7 +82,16 @@ def board(random: np.random.Generator) -> Board:
     times = np.arange(len(watts)) * FINE_S
     per_turn = [int(random.integers(20, 400)) for _ in (0, 1)]
     models = tuple(
-        {"processes": [{"spans_s": spans[m], "slices": [per_turn[m]] * len(spans[m])}]} for m in (0, 1)
+        {
+            "processes": [
+                {
+                    "spans_s": spans[m],
+                    "slices": [per_turn[m]] * len(spans[m]),
+                    "wall_s": turn_s * len(spans[m]),
+                }
+            ]
+        }
+        for m in (0, 1)
     )
     true_mj = tuple(1e3 * powers[m] * turn_s / per_turn[m] for m in (0, 1))
     return Board(times, watts, before, after, models, true_mj)

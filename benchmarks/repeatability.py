@@ -43,7 +43,8 @@ def p50_ms(path: Path, threads: int) -> float:
         raise result
     low, high = result.latency.low, result.latency.high
     print(
-        f"  {result.p50_ms:.4f} ms  [{low:.4f}, {high:.4f}]  load average {os.getloadavg()[0]:.1f}",
+        f"  {result.p50_ms:.4f} ms  [{low:.4f}, {high:.4f}]  load average {os.getloadavg()[0]:.1f}  "
+        f"{result.latency_note or ''}",
         flush=True,
     )
     return result.p50_ms

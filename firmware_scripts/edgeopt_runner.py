@@ -170,6 +170,7 @@ def load(
     """Load a model and run it once."""
     import_module(MODULES[job["runtime"]])
     load_ms = open_session(state, job, profile)
+    state["can_probe"] = can_probe(job["options"])
     begun_ns = time.perf_counter_ns()
     state["session"].run(None, state["feeds"])
     done_ns = time.perf_counter_ns()  # one clock for all processes: `started_ns` is the supervisor's
@@ -262,20 +263,32 @@ def warm_up(state: dict[str, Any], most_s: float) -> None:
         best = now
 
 
-def take(state: dict[str, Any], seconds: float, rate_hz: float | None = None) -> dict[str, Any]:
+def take(
+    state: dict[str, Any], seconds: float, rate_hz: float | None = None, probed: bool = False
+) -> dict[str, Any]:
     """Time inferences for `seconds`, at least one.
 
     The first of a turn is not counted: others have used the caches. One that fills the turn does not care.
 
     `rate_hz`: how many are asked for per second, evenly; one that is late is timed from when it was due.
+    `probed`: the turn consists of `segments` of so many inferences, with a probe of the core before the
+    first and after each, where one can be taken; it delays no inference that is due. Probes belong neither to
+    the latencies nor to the CPU and wall time.
     """
     run, feeds, clock = state["session"].run, state["feeds"], time.perf_counter_ns
     if state["last_ms"] < seconds * 1e3:
         run(None, feeds)
     latencies: list[float] = []
+    segments: list[int] = []
+    probed = probed and state["can_probe"]
+    asked = clock()
+    probes = [loop_cycles()] if probed else []
+    longest_ns = clock() - asked
+    apart_ns = max(SEGMENT_NS, LEAST_APART * longest_ns)
     before_cpu, begun = time.process_time(), clock()
     now, end = begun, begun + int(seconds * 1e9)
     due, period = begun, int(1e9 / rate_hz) if rate_hz else 0
+    next_probe, probing_ns = begun + apart_ns, 0
     while now < end:
         before = clock()
         if period:
@@ -288,15 +301,85 @@ def take(state: dict[str, Any], seconds: float, rate_hz: float | None = None) ->
         run(None, feeds)
         now = clock()
         latencies.append((now - before) / 1e6)
+        if probed and now >= next_probe and (not period or due - now > 2 * longest_ns):
+            probes.append(loop_cycles())
+            segments.append(len(latencies) - sum(segments))
+            took_ns = clock() - now
+            now, end, probing_ns = now + took_ns, end + took_ns, probing_ns + took_ns
+            next_probe = now + apart_ns
     cpu_s, wall_s = time.process_time() - before_cpu, (now - begun) / 1e9
     state["last_ms"] = latencies[-1]
+    if rest := len(latencies) - sum(segments):
+        segments.append(rest)
+        probes += [loop_cycles()] if probed else []
     return {
         "latencies_ms": latencies,
-        "cpu_s": cpu_s,
-        "wall_s": wall_s,
+        "segments": segments,
+        "probes": probes,
+        "cpu_s": max(0.0, cpu_s - probing_ns / 1e9),
+        "wall_s": wall_s - probing_ns / 1e9,
         "peak_rss_bytes": peak_rss_bytes(),
         "span_s": (begun / 1e9, now / 1e9),
     }
+
+
+SEGMENT_NS, LEAST_APART = 50_000_000, 60
+"""Between two probes: so long, and so many times what one takes, which is 1.7 % at most."""
+
+LOOP, LOOP_ADDS, LOOP_PARTS = 500, 50, 9
+"""Iterations and rounds of additions of one part of a probe, and parts: 0.2 ms at 3.6 GHz."""
+
+
+def loop_cycles() -> tuple[str, float]:
+    """The kind of the core that this runs on, and how many of its clock cycles an iteration of an interpreted
+    loop takes there: more while somebody else uses the units of the same core.
+
+    Additions that wait for each other do not notice anybody: they tell what a cycle is at this moment,
+    whatever the clock. Both are taken in turns, and their medians do not feel an interrupt.
+    """
+    add, clock = additions(), time.perf_counter_ns
+    if not add:
+        raise AssertionError("`can_probe` has not been asked")
+    looped, added = [], []
+    for _ in range(LOOP_PARTS):
+        begun = clock()
+        add(LOOP_ADDS)
+        between = clock()
+        total = 0
+        for number in range(LOOP):
+            total += number
+        looped.append(clock() - between)
+        added.append(between - begun)
+    cycle_ns = statistics.median(added) / (LOOP_ADDS * SPIN_ADDS)
+    return core_kind(), round(statistics.median(looped) / LOOP / cycle_ns, 2)
+
+
+def core_kind() -> str:
+    """Cores of one kind execute alike: by their identification register and their highest clock."""
+    return kind_of(LIBC.sched_getcpu())
+
+
+@functools.cache
+def kind_of(core: int) -> str:
+    """See `core_kind`."""
+    midr = read(f"/sys/devices/system/cpu/cpu{core}/regs/identification/midr_el1")
+    return f"{midr or platform.machine()} {core_hz(core, 'cpuinfo_max_freq') or 'unknown clock'}"
+
+
+LIBC = ctypes.CDLL(None)
+
+
+def can_probe(options: dict[str, Any]) -> bool:
+    """Whether a probe says what others do: not where the model's own threads may spin on the same core."""
+    threads = options.get("intra_op_num_threads", options.get("num_threads"))
+    return additions() is not None and (threads == 1 or not shows_siblings())
+
+
+@functools.cache
+def shows_siblings() -> bool:
+    """Whether the kernel runs several hardware threads of one core; to a guest, the host may hide that."""
+    shown = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
+    return any(re.search("[,-]", read(str(path)) or "") for path in shown)
 
 
 def node_times(state: dict[str, Any], runs: int) -> dict[str, float]:
@@ -1244,11 +1327,78 @@ def soak(race: Race, idle_s: float | None) -> dict[str, Any]:
         worker.end()
 
 
+class Quiet:
+    """What the loop of `loop_cycles` takes on each kind of core that nobody shares: the least known.
+
+    It is kept beside the objects, for this kernel and this Python: else who measures while a neighbour is
+    busy all the time would take that for quiet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.known = path, kept_cycles(path)
+        self.seen: dict[str, list[float]] = {}
+
+    def begin(self) -> None:
+        """Before each measurement."""
+        self.seen = {}
+
+    def saw(self, probes: list[tuple[str, float]]) -> None:
+        """The tenth part of a measurement's probes counts, where there are ten: a least one was lucky."""
+        for kind, cycles in probes:
+            self.seen.setdefault(kind, []).append(cycles)
+        for kind in {kind for kind, _ in probes}:
+            if len(self.seen[kind]) >= LEAST_PROBES:
+                least = sorted(self.seen[kind])[len(self.seen[kind]) // 10]
+                self.known[kind] = min(least, self.known.get(kind, math.inf))
+
+    def runs(self, note: dict[str, Any], limit: float) -> int:
+        """How many inferences of a process ran between two probes of a core that nobody shared."""
+        return sum(
+            count
+            for turn, segments in enumerate(note["segments"])
+            for at, count in enumerate(segments)
+            if all(
+                cycles <= limit * self.known.get(kind, cycles)
+                for kind, cycles in note["probes"][turn][at : at + 2]
+            )
+        )
+
+    def keep(self) -> None:
+        """For later measurements; a board that cannot be written to is measured nevertheless."""
+        with contextlib.suppress(OSError):
+            new = self.path.with_suffix(f".{os.getpid()}")
+            new.write_text(json.dumps({"epoch": epoch(), "cycles": self.known}))
+            new.replace(self.path)
+
+
+LEAST_PROBES = 10
+
+
+def epoch() -> list[str]:
+    """What changes how many cycles the loop takes."""
+    return [platform.version(), sys.version, str(LOOP)]
+
+
+def kept_cycles(path: Path) -> dict[str, float]:
+    """What `Quiet.keep` has written, of the same epoch."""
+    try:
+        kept = json.loads(read(str(path)) or "{}")
+        return (
+            {str(kind): float(cycles) for kind, cycles in kept["cycles"].items()}
+            if (kept["epoch"] == epoch())
+            else {}
+        )
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return {}  # there is none, or a disk has damaged it
+
+
 class Race:
     """Models measured in turns, a slice each, in one fresh process each; model 0 is the control."""
 
-    def __init__(self, orders: Orders, jobs: list[dict[str, Any]], protocol: dict[str, Any]) -> None:
-        self.orders, self.jobs, self.protocol = orders, jobs, protocol
+    def __init__(
+        self, orders: Orders, jobs: list[dict[str, Any]], protocol: dict[str, Any], quiet: Quiet
+    ) -> None:
+        self.orders, self.jobs, self.protocol, self.quiet = orders, jobs, protocol, quiet
         self.cpus = protocol.get("cpus") or None
         self.results: list[dict[str, Any]] = [
             {"processes": [], "stopped_early": False, "error": None} for _ in jobs
@@ -1269,12 +1419,18 @@ class Race:
                 self.give_up()
             for index in list(self.children):
                 note = self.notes[index]
-                many = len(note["latencies_ms"]) >= self.protocol["min_runs"]
-                if (many and note["wall_s"] >= self.protocol["window_s"]) or self.results[index][
-                    "stopped_early"
-                ]:
+                if self.is_over(note) or self.results[index]["stopped_early"]:
                     self.children.pop(index).end()
                     self.results[index]["processes"].append(note)
+
+    def is_over(self, note: dict[str, Any]) -> bool:
+        """Whether a process has run for long enough: up to twice as long while others share its core."""
+        least, window_s = self.protocol["min_runs"], self.protocol["window_s"]
+        limit = self.protocol.get("contended")
+        if len(note["latencies_ms"]) < least or note["wall_s"] < window_s:
+            return False
+        unjudged = limit is None or not any(note["probes"])
+        return unjudged or note["wall_s"] >= 2 * window_s or self.quiet.runs(note, limit) >= least
 
     def ask(self, index: int, step: str, **arguments: Any) -> Any:
         try:
@@ -1290,15 +1446,20 @@ class Race:
         self.children[index] = new = Child(self.orders, self.protocol["deadline_s"], cpus=self.cpus)
         told = self.ask(index, "load", job=self.jobs[index], started_ns=new.started_ns)
         self.notes[index] = {
-            **told, "latencies_ms": [], "slices": [], "spans_s": [], "cpu_s": 0.0, "wall_s": 0.0,
+            **told, "latencies_ms": [], "slices": [], "spans_s": [], "segments": [], "probes": [],
+            "cpu_s": 0.0, "wall_s": 0.0,
         }  # fmt: skip
         if told:
             self.ask(index, "warm_up", most_s=min(2.0, self.protocol["window_s"]))
 
     def slice(self, index: int) -> None:
         seconds, rate_hz = self.protocol["slice_s"], self.protocol.get("rate_hz")
-        taken, note = self.ask(index, "take", seconds=seconds, rate_hz=rate_hz), self.notes[index]
+        probed, note = self.protocol.get("contended") is not None, self.notes[index]
+        taken = self.ask(index, "take", seconds=seconds, rate_hz=rate_hz, probed=probed)
         if taken:
+            self.quiet.saw(taken["probes"])
+            for key in ("segments", "probes"):
+                note[key].append(taken[key])
             note["slices"].append(len(taken["latencies_ms"]))
             note["spans_s"].append(taken["span_s"])
             note["peak_rss_bytes"] = taken["peak_rss_bytes"]
@@ -1358,6 +1519,7 @@ class Runner:
         self.runtimes: dict[str, dict[str, Any]] = {}
         self.templates: dict[str, Child] = {}
         self.hot_at: float | None = None
+        self.quiet = Quiet(folder / "loop_cycles.json")
         self.sampler: Sampler | None = None
         self.objects.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -1447,8 +1609,12 @@ class Runner:
         if missing := [name for name in wanted if name not in present]:
             return {"missing": missing}
         race = Race(
-            self.orders, [self.located(job) for job in jobs], {**protocol, "deadline_s": self.deadline_s}
+            self.orders,
+            [self.located(job) for job in jobs],
+            {**protocol, "deadline_s": self.deadline_s},
+            self.quiet,
         )
+        self.quiet.begin()
         for index, job in enumerate(jobs):
             race.results[index]["runtime_rss_bytes"] = self.bare(job["runtime"]).get("peak_rss_bytes")
         soaked = None
@@ -1479,7 +1645,14 @@ class Runner:
         finally:
             other_work.end()
         self.hot_at = time.monotonic() if soaked else None
-        return {"models": race.results, "rounds": rounds, "soaked": soaked, **power}
+        self.quiet.keep()
+        return {
+            "models": race.results,
+            "rounds": rounds,
+            "soaked": soaked,
+            "loop_cycles": self.quiet.known,
+            **power,
+        }
 
     def on_conditions(self) -> dict[str, Any]:
         return conditions()

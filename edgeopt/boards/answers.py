@@ -9,8 +9,9 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-from edgeopt.boards import validity
+from edgeopt.boards import quiet, validity
 from edgeopt.boards.intervals import median_interval, paired_ratio
+from edgeopt.boards.quiet import Use
 from edgeopt.core.errors import CandidateCrashed, CandidateFailed, CandidateHung, CandidateStarved
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
@@ -58,40 +59,44 @@ def measurements(
         expected: How fast the board spins when cool.
     """
     models, reasons = answer["models"], validity.of_board(answer["rounds"], expected, thresholds)
+    uses = quiet.used(answer, protocol)
     results: list[Measurement | CandidateFailed] = []
-    for model in models:
+    for model, use in zip(models, uses, strict=True):
         if model["error"]:
             results.append(failure(model["error"]))
             continue
-        windows = [process["latencies_ms"] for process in model["processes"]]
+        windows = [process["latencies_ms"] for process in use.processes]
         # One that was given up as hopeless is not what anybody will rely on.
         own = [] if model["stopped_early"] else validity.of_windows(windows, thresholds)
-        result = _measurement(model, models[0], answer, protocol, cores)
+        # One that was given up has all of its turns, and so has whom it is compared with.
+        control = models[0]["processes"] if model["stopped_early"] else uses[0].processes
+        ratio = 1.0 if model is models[0] else _control_ratio(use.processes, control)
+        result = replace(_measurement(model, use, answer, protocol, cores), control_ratio=ratio)
         results.append(replace(result, validity="; ".join([*reasons, *own]) or None))
     return results
 
 
 def _measurement(
     model: Mapping[str, Any],
-    control: Mapping[str, Any],
+    use: Use,
     answer: Mapping[str, Any],
     protocol: MeasuringProtocol,
     cores: int,
 ) -> Measurement:
     processes = model["processes"]
     looks = max(1, protocol.processes - 2) if protocol.enough_ci is not None else 1
-    p50, low, high = median_interval([process["latencies_ms"] for process in processes], looks)
+    p50, low, high = median_interval([process["latencies_ms"] for process in use.processes], looks)
     peak_bytes = max(process["peak_rss_bytes"] for process in processes)
     runtime_bytes = model["runtime_rss_bytes"]
     wall_s = sum(process["wall_s"] for process in processes)
     before, after = answer["rounds"][0], answer["rounds"][-1]
     return Measurement(
         latency=Quantity(p50, "ms", low, high, "measured", "clock"),
-        latencies_ms=tuple(latency for process in processes for latency in process["latencies_ms"]),
-        process_p50_ms=tuple(statistics.median(process["latencies_ms"]) for process in processes),
-        process_p95_ms=_p95s(processes),
+        latencies_ms=tuple(latency for process in use.processes for latency in process["latencies_ms"]),
+        process_p50_ms=tuple(statistics.median(process["latencies_ms"]) for process in use.processes),
+        process_p95_ms=_p95s(use.processes),
         process_turns_ms=tuple(
-            tuple(statistics.median(turn) for turn in _slices(process) if turn) for process in processes
+            tuple(statistics.median(turn) for turn in _slices(process) if turn) for process in use.processes
         ),
         process_cold_start_ms=tuple(process["cold_start_ms"] for process in processes),
         process_peak_rss_bytes=tuple(process["peak_rss_bytes"] for process in processes),
@@ -104,8 +109,9 @@ def _measurement(
         temperature_start_c=before["temperature_c"],
         temperature_end_c=after["temperature_c"],
         clock_hz=after["clock_hz"],
+        contended=use.contended,
+        latency_note=use.note,
         throttled=validity.throttled(answer["rounds"]),
-        control_ratio=1.0 if model is control else _control_ratio(model, control),
         stopped_early=model["stopped_early"],
         conditions=protocol.setting.name,
         protocol=protocol.name,
@@ -122,13 +128,19 @@ def _p95s(processes: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
     )
 
 
-def _control_ratio(model: Mapping[str, Any], control: Mapping[str, Any]) -> float | None:
+def _control_ratio(
+    processes: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]
+) -> float | None:
     """Slices are paired within a process round: then both had the board in the same state."""
-    rounds = zip(model["processes"], control["processes"], strict=False)
+    rounds = zip(processes, control, strict=False)
     pairs = [pair for one, other in rounds for pair in zip(_slices(one), _slices(other), strict=False)]
     return paired_ratio([pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
 def _slices(process: Mapping[str, Any]) -> list[list[float]]:
-    ends = accumulate(process["slices"], initial=0)
-    return [process["latencies_ms"][start:end] for start, end in pairwise(ends)]
+    """The latencies of each turn; none of one that others do not have."""
+    paired, ends = process.get("paired"), accumulate(process["slices"], initial=0)
+    return [
+        process["latencies_ms"][start:end] if paired is None or paired[at] else []
+        for at, (start, end) in enumerate(pairwise(ends))
+    ]

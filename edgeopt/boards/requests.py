@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeopt.boards.quiet import CONTENDED
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.measurement import Protocol
 from edgeopt.runtimes import litert, onnxruntime
@@ -38,4 +39,6 @@ def windows(protocol: Protocol) -> dict[str, Any]:
         "rate_hz": setting.rate_hz,
         "load": setting.load,
         "cpus": list(setting.cpus),
+        # Work that was asked for on every core is no stranger's.
+        "contended": None if setting.load else CONTENDED,
     }

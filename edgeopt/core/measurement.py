@@ -46,7 +46,7 @@ class Measurement:
     """Timings and resources of one artifact, in one stage.
 
     Attributes:
-        latencies_ms: One per timed inference, in order; empty for emulated and predicted figures.
+        latencies_ms: One per timed inference that counts, in order; empty for emulated and predicted figures.
         process_p50_ms: Median of each fresh process.
         process_p95_ms: 95th percentile of each fresh process; empty where it has too few samples.
         process_turns_ms: Of each fresh process the medians of its turns: they pair with those of artifacts
@@ -68,6 +68,9 @@ class Measurement:
         control_ratio: This artifact's median / the control's, measured in turns with it.
         drift: How much slower than at the study's start the board was, by the control: 1.02 is 2 % slower.
         stopped_early: Given up as hopeless: fewer samples than the protocol asks for.
+        contended: Share of the measured time in which others had the model's core, too; None where nothing
+            tells. Latencies are of the rest, if that is enough.
+        latency_note: What to know of the latencies; None if nothing.
         validity: Why it must not be trusted; None if valid.
     """
 
@@ -97,6 +100,8 @@ class Measurement:
     control_ratio: float | None = None
     drift: float | None = None
     stopped_early: bool = False
+    contended: float | None = None
+    latency_note: str | None = None
     conditions: Conditions = "bench"
     validity: str | None = None
     protocol: str = "screen"

@@ -44,7 +44,7 @@ def measurement_document(said: Measurement | None) -> dict[str, Any]:
     if said is None:
         figures = dict.fromkeys(
             ("cold_start_ms", "peak_rss_bytes", "model_rss_bytes", "power_w", "energy_mj", "energy_source",
-             "energy_ci95", "net_energy_mj", "energy_note", "latency_source",
+             "energy_ci95", "net_energy_mj", "energy_note", "latency_source", "latency_note", "contended",
              "cpu_utilization", "roofline_fraction", "provenance", "conditions", "stage")
         )  # fmt: skip
         return figures | {"latency_ms": dict.fromkeys(("p50", "p90", "p95", "p99", "ci95")) | {"n": 0}}
@@ -71,5 +71,7 @@ def measurement_document(said: Measurement | None) -> dict[str, Any]:
         "roofline_fraction": said.roofline_fraction,
         "provenance": said.provenance,
         "latency_source": said.latency.source,
+        "latency_note": said.latency_note,
+        "contended": said.contended,
         "conditions": said.conditions,
     }

@@ -67,7 +67,7 @@ def added(
     right.
 
     Args:
-        models: What the runner answered for each: `processes` with `spans_s` and `slices`.
+        models: What the runner answered for each: `processes` with `spans_s`, `slices` and `wall_s`.
     """
     alignment = align(metered.samples, metered.before, metered.after)
     if alignment.refused:
@@ -184,7 +184,7 @@ def _weighted(turns: Sequence[Sequence[tuple[float, float]]]) -> float:
 
 def _inference_s(processes: Sequence[Mapping[str, Any]]) -> float:
     """How long an inference takes, with what lies between two."""
-    seconds = sum(end - begin for process in processes for begin, end in process["spans_s"])
+    seconds = sum(process["wall_s"] for process in processes)  # a turn's probes are none of it
     return float(seconds / sum(sum(process["slices"]) for process in processes))
 
 
