@@ -1429,8 +1429,9 @@ class Race:
         limit = self.protocol.get("contended")
         if len(note["latencies_ms"]) < least or note["wall_s"] < window_s:
             return False
-        unjudged = limit is None or not any(note["probes"])
-        return unjudged or note["wall_s"] >= 2 * window_s or self.quiet.runs(note, limit) >= least
+        if limit is None or not any(note["probes"]) or note["wall_s"] >= 2 * window_s:
+            return True
+        return self.quiet.runs(note, limit) >= int(least)
 
     def ask(self, index: int, step: str, **arguments: Any) -> Any:
         try:

@@ -77,7 +77,9 @@ def trials_table(rows: Iterable[Mapping[str, Any]], original: Mapping[str, Any] 
             size(t.get("peak_rss_bytes")),
             UNKNOWN if lost is None else f"{lost:+.4f}",
             provenance(t),
-            Text(t.get("reason") or ("" if t["state"] == "COMPLETE" else t["state"])),
+            Text(
+                t.get("reason") or (t.get("latency_note") or "" if t["state"] == "COMPLETE" else t["state"])
+            ),
         )
     return table
 

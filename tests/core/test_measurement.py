@@ -32,6 +32,8 @@ def measurements(draw: st.DrawFn) -> Measurement:
         power_w=draw(UNKNOWN | quantities("W")),
         throttled=draw(UNKNOWN | st.booleans()),
         stopped_early=draw(st.booleans()),
+        contended=draw(UNKNOWN | FIGURES),
+        latency_note=draw(UNKNOWN | st.text()),
         validity=draw(UNKNOWN | st.text()),
         protocol=draw(st.sampled_from(["screen", "rank", "final"])),
     )

@@ -146,7 +146,7 @@ class Bench:
 
     def _leftovers(self) -> list[str]:
         cache = self.sshd.home / ".cache" / "edgeopt"
-        kept = {"objects", "runner"}
+        kept = {"objects", "runner", "loop_cycles.json"}
         files = [str(path) for path in cache.glob("*") if path.name not in kept]
         files = [path for path in files if list(Path(path).glob("*")) or not path.endswith("/tmp")]
         files += [str(path) for path in cache.glob("*/*") if path.suffix == ".part"]

@@ -29,7 +29,10 @@ FIELDS = {
 def test_a_trial_has_every_field_of_the_contract_in_any_state() -> None:
     for trial in made_up.study():
         document = trial_document(trial)
-        assert set(document) == FIELDS | {"latency_source"}  # what of a modelled time is unverified
+        assert set(document) == FIELDS | {
+            "latency_source",  # what of a modelled time is unverified
+            "latency_note", "contended",  # whether others had the core, too
+        }  # fmt: skip
         assert set(document["latency_ms"]) == {"p50", "p90", "p95", "p99", "ci95", "n"}
         json.dumps(document, allow_nan=False)
         assert Path(document["artifact"]).is_absolute()
