@@ -138,11 +138,20 @@ def test_what_was_kept_of_another_kernel_or_is_damaged_does_not_count(text: str,
     assert [one.name for one in tmp_path.glob("loop*")] == ["loop_cycles.json"]
 
 
-def test_nine_probes_say_nothing_and_a_later_measurement_begins_anew(tmp_path: Path) -> None:
+def test_what_is_known_follows_quiet_measurements_and_no_disturbed_ones(tmp_path: Path) -> None:
+    known = runner_module().Quiet(tmp_path / "loop_cycles.json")
+    for cycles, expected in [(80.0, 80.0), (120.0, 80.0), (70.0, 70.0), (76.0, 70.6), (90.0, 70.6)]:
+        known.begin()
+        known.saw([("a core", cycles)] * 20)
+        known.keep()
+        assert known.known == {"a core": expected}
+
+
+def test_nineteen_probes_say_nothing_and_a_later_measurement_begins_anew(tmp_path: Path) -> None:
     known = runner_module().Quiet(tmp_path / "missing" / "loop_cycles.json")
-    known.saw([("a core", 80.0)] * 9)
+    known.saw([("a core", 80.0)] * 19)
     known.begin()
-    known.saw([("a core", 80.0)] * 9)
+    known.saw([("a core", 80.0)] * 19)
     assert known.known == {}
     known.keep()  # a board that cannot be written to is measured nevertheless
 
