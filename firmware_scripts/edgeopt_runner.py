@@ -1761,6 +1761,8 @@ class Runner:
             removed = self.on_clean(0)
             for name in ("runner", "tmp", "objects"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                self.quiet.path.unlink()
             with contextlib.suppress(OSError):  # somebody else keeps something there
                 self.folder.rmdir()
         finally:
