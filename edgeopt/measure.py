@@ -51,7 +51,7 @@ def measure(
     Returns:
         `{"device", "board", "provenance", "system", "effort", "setting", "pairwise_error",
         "measurements": [T…], "comparisons": […]}`; `setting` is the conditions in full; each T has
-        `intervals` (95 %, by figure), `processes` (how many there were; None if it was not measured),
+        `intervals` (95 %, by figure), `processes` (how many count; None if it was not measured),
         `failure` (the kind of error of a model that did not run) and `regions`
         (`[{"region", "operators", "ms"}…]`; None if not asked for). A model that the board cannot run
         is FAILED, with its reason.

@@ -79,7 +79,8 @@ def test_an_applications_rate_is_kept(local: Any, tmp_path: Path) -> None:
     (result,) = local.measure([artifact(tmp_path, chain(2))], FEEDS, protocol)
     result = measured(result)
     assert result.conditions == "app"
-    assert 45 <= len(result.latencies_ms) <= 52
+    if not result.contended:  # it would go on for longer, and count only the time without others
+        assert 45 <= len(result.latencies_ms) <= 52
     assert result.cpu_utilization is not None
     assert result.cpu_utilization < 0.2  # it waits for most of the time
 

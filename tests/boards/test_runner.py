@@ -77,10 +77,11 @@ def test_a_measurement_is_complete_and_relates_to_the_control(local: RunnerBoard
     results = [measured(result) for result in local.measure([control, slow], FEEDS, SCREEN)]
     for result in results:
         assert len(result.latencies_ms) >= 64
-        assert sum(result.latencies_ms) >= 150  # of the 200 ms asked for, calls and clocks take a little
+        # Of the 200 ms asked for, calls and clocks take a little, and others who share the core.
+        assert sum(result.latencies_ms) >= (50 if result.contended else 150)
         assert result.latency.low <= result.p50_ms <= result.latency.high
         assert result.latency.provenance == "measured"
-        assert len(result.process_p50_ms) == 1
+        assert len(result.process_cold_start_ms) == 1
         assert result.load_ms
         assert result.first_inference_ms
         assert result.cold_start_ms
@@ -115,8 +116,8 @@ def test_who_is_dominated_in_three_processes_is_measured_no_further(
     control, slow = artifact(tmp_path, chain(2)), artifact(tmp_path, chain(96))
     protocol = replace(SCREEN, name="final", processes=5, window_s=0.05, dominated_ratio=1.25)
     first, second = (measured(result) for result in local.measure([control, slow], FEEDS, protocol))
-    assert (len(first.process_p50_ms), first.stopped_early) == (5, False)
-    assert (len(second.process_p50_ms), second.stopped_early) == (3, True)
+    assert (len(first.process_cold_start_ms), first.stopped_early) == (5, False)
+    assert (len(second.process_cold_start_ms), second.stopped_early) == (3, True)
 
 
 def test_processes_end_when_they_agree_well_enough_and_the_interval_says_that_it_was_looked_at(
@@ -124,18 +125,18 @@ def test_processes_end_when_they_agree_well_enough_and_the_interval_says_that_it
 ) -> None:
     protocol = replace(SCREEN, name="rank", processes=6, min_runs=16, window_s=0.05, enough_ci=50.0)
     (result,) = (measured(one) for one in local.measure([artifact(tmp_path, chain(2))], FEEDS, protocol))
-    assert len(result.process_p50_ms) == 3
-    assert len(result.latencies_ms) >= 96
+    assert len(result.process_cold_start_ms) == 3
+    assert len(result.latencies_ms) >= (16 if result.contended else 96)
     never = replace(protocol, enough_ci=1e-9)
     (result,) = (measured(one) for one in local.measure([artifact(tmp_path, chain(2))], FEEDS, never))
-    assert len(result.process_p50_ms) == 6
+    assert len(result.process_cold_start_ms) == 6
 
 
 def test_every_process_of_the_final_stage_is_fresh(local: RunnerBoard, tmp_path: Path) -> None:
     protocol = replace(SCREEN, name="final", processes=3, min_runs=20, window_s=0.05)
     artifacts = [artifact(tmp_path, chain(2)), artifact(tmp_path, chain(4))]
     for result in map(measured, local.measure(artifacts, FEEDS, protocol)):
-        assert len(result.process_p50_ms) == len(result.process_cold_start_ms) == 3
+        assert 0 < len(result.process_p50_ms) <= len(result.process_cold_start_ms) == 3
         assert len(set(result.process_cold_start_ms)) == 3
         assert result.latency.low < result.p50_ms < result.latency.high
 
