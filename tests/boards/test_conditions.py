@@ -175,7 +175,8 @@ begun = time.monotonic()
 runner.temperature_c = lambda: {temperature}
 job = {{"model": {model!r}, "feeds": {feeds!r}, "names": ["x"]}}
 job |= {{"runtime": "onnxruntime", "options": {options}}}
-race = runner.Race(runner.Orders(runner.Lease()), [job], {{"deadline_s": 60.0}})
+quiet = runner.Quiet(runner.Path("kept nowhere"))
+race = runner.Race(runner.Orders(runner.Lease()), [job], {{"deadline_s": 60.0}}, quiet)
 print(json.dumps(runner.soak(race, {idle_s})))
 """
 
