@@ -13,6 +13,7 @@ import pytest
 
 from edgeopt.cli.settings import optimize_options, settings
 from edgeopt.optimize.inputs import open_inputs
+from tests.e2e.program import TINY_DEVICE
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FAMILIES = ("cnn", "rnn", "fnn", "transformer")
@@ -21,10 +22,10 @@ NOISE = 1.03
 """Two medians of one final stage that differ by less are the same."""
 
 
-def run(family: str, out: Path, *flags: str) -> dict[str, Any]:
+def run(family: str, out: Path, *flags: str, device: str | Path = "local") -> dict[str, Any]:
     """`edgeopt optimize` in the example's own folder."""
     done = subprocess.run(
-        [sys.executable, "-m", "edgeopt", "optimize", "--device", "local", "--seed", "0", "--json",
+        [sys.executable, "-m", "edgeopt", "optimize", "--device", str(device), "--seed", "0", "--json",
          "-o", str(out), *flags],
         cwd=EXAMPLES / family, capture_output=True, text=True, env=os.environ, check=False,
     )  # fmt: skip
@@ -59,7 +60,11 @@ def test_each_opens_and_has_enough_samples_to_establish_one_percent(
 
 
 def test_a_short_run_ends_with_a_verdict(tmp_path: Path) -> None:
-    document = run("fnn", tmp_path / "out", "--budget", "2 trials", "--effort", "quick")
+    device = tmp_path / "tiny.toml"
+    device.write_text(TINY_DEVICE)
+    document = run(
+        "fnn", tmp_path / "out", "--board", "local", "--threads", "1", "--budget", "0", device=device
+    )
     assert document["verdict"] in ("improved", "reference", "original")
     assert document["accuracy"]["status"] == "established"
 

@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from edgeopt.boards.intervals import t_quantile
+
 
 def paired_ratio(
     a: Sequence[float], b: Sequence[float], comparisons: int = 1
@@ -21,14 +23,12 @@ def paired_ratio(
 
     Source: Kalibera & Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, section 7.
     """
-    from scipy.stats import t
-
     if len(a) != len(b) or len(a) < 2:
         return None
     logs = [math.log(x / y) for x, y in zip(a, b, strict=True)]
     centre = statistics.fmean(logs)
     error = statistics.stdev(logs) / math.sqrt(len(logs))
-    reach = float(t.ppf(1 - 0.025 / max(1, comparisons), len(logs) - 1)) * error
+    reach = t_quantile(len(logs) - 1, comparisons) * error
     return math.exp(centre), math.exp(centre - reach), math.exp(centre + reach)
 
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from edgeopt.boards.intervals import t_quantile
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
 
@@ -74,10 +75,8 @@ def percentile(said: Measurement, q: float) -> list[float] | None:
 
 
 def _reach(values: Sequence[float]) -> float:
-    from scipy.stats import t
-
     logs = [math.log(value) for value in values]
-    return float(t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return t_quantile(len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
 
 
 def _ends(quantity: Quantity | None) -> list[float] | None:

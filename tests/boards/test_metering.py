@@ -37,6 +37,8 @@ ROOT = Path(__file__).parent.parent.parent
 STANDIN = Path(__file__).with_name("standin_meter.py")
 RANK = Protocol("rank", processes=2, min_runs=10, window_s=5.2, slice_s=1.0, stop_ratio=None, deadline_s=120)
 SCREEN = replace(RANK, name="screen", processes=1, window_s=0.3)
+BRIEF = replace(RANK, window_s=2.0, slice_s=0.5)
+"""Long enough where `brief_windows_do`."""
 
 
 def planted() -> ModuleType:
@@ -209,6 +211,13 @@ def standin(file: Path, pid: int, lag_s: float) -> Iterator[None]:
         process.wait()
 
 
+@pytest.fixture
+def brief_windows_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that switches between two powers at once is read as well in less time than a real board."""
+    monkeypatch.setattr(energy, "LEAST_WINDOW_S", BRIEF.processes * BRIEF.window_s)
+    monkeypatch.setattr(energy, "LEAST_SAMPLES", 40)
+
+
 def opened(url: str, link: Link) -> RunnerBoard:
     address = Address.parse(url)
     transport = plugins.load("transports", address.scheme)
@@ -219,13 +228,13 @@ def runner_pid(board: RunnerBoard) -> int:
     return int(board._dialogue._channel._process.pid)  # type: ignore[union-attr]
 
 
-def test_a_board_with_a_meter_tells_joules(tmp_path: Path) -> None:
+def test_a_board_with_a_meter_tells_joules(tmp_path: Path, brief_windows_do: None) -> None:
     log = tmp_path / "meter.csv"
     with opened("local", Link(Settings("csv", address=str(log)))) as board:
         assert board.energy_source == "meter"
         with standin(log, runner_pid(board), 0.0):
             small, large = artifact(tmp_path, chain(2)), artifact(tmp_path, chain(24))
-            results = [r for r in board.measure([small, large], FEEDS, RANK) if isinstance(r, Measurement)]
+            results = [r for r in board.measure([small, large], FEEDS, BRIEF) if isinstance(r, Measurement)]
     assert len(results) == 2
     for result in results:
         assert result.energy_mj, result.energy_note
@@ -239,9 +248,9 @@ def test_a_board_with_a_meter_tells_joules(tmp_path: Path) -> None:
         assert len(result.process_energy_mj) == 2
 
 
-def test_a_meter_that_cannot_be_read_takes_only_the_energy(tmp_path: Path) -> None:
+def test_a_meter_that_cannot_be_read_takes_only_the_energy(tmp_path: Path, brief_windows_do: None) -> None:
     with opened("local", Link(Settings("csv", address="/nowhere.csv"))) as board:
-        (result,) = board.measure([artifact(tmp_path, chain(2))], FEEDS, replace(RANK, window_s=5.0))
+        (result,) = board.measure([artifact(tmp_path, chain(2))], FEEDS, BRIEF)
     assert isinstance(result, Measurement)
     assert result.p50_ms > 0
     assert (result.energy_mj, result.power_w) == (None, None)
@@ -250,11 +259,11 @@ def test_a_meter_that_cannot_be_read_takes_only_the_energy(tmp_path: Path) -> No
     )
 
 
-def test_a_meter_on_another_machine_is_read_there(tmp_path: Path, sshd: Sshd) -> None:
+def test_a_meter_on_another_machine_is_read_there(tmp_path: Path, sshd: Sshd, brief_windows_do: None) -> None:
     log = tmp_path / "meter.csv"
     link = Link(Settings("csv", address=str(log)), Address.parse(sshd.url))
     with opened("local", link) as board, standin(log, runner_pid(board), 0.4):
-        (result,) = board.measure([artifact(tmp_path, chain(24))], FEEDS, RANK)
+        (result,) = board.measure([artifact(tmp_path, chain(24))], FEEDS, BRIEF)
     assert isinstance(result, Measurement)
     assert result.energy_mj, result.energy_note
     assert 4.0 < result.power_w.value <= 5.0  # type: ignore[union-attr]

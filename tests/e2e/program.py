@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from edgeopt.cli.main import main
 
 COMMAND = (sys.executable, "-m", "edgeopt")
 PATIENCE_S = 240.0
@@ -132,6 +134,34 @@ class Program:
         board = () if "--board" in arguments else ("--board", "local")
         seed = () if "--seed" in arguments else ("--seed", 0)
         return ("optimize", *arguments, "--device", self.device, *board, *seed, "--json")
+
+
+class Inside(Program):
+    """The same command line in this process: what is about an answer need not import everything anew."""
+
+    def __call__(self, *arguments: object) -> Ran:
+        out, err = self.folder / ".inside.out", self.folder / ".inside.err"
+        with contextlib.chdir(self.folder), _printing_to(out, err):
+            code = main([str(argument) for argument in arguments])
+        return Ran(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
+
+
+@contextlib.contextmanager
+def _printing_to(out: Path, err: Path) -> Iterator[None]:
+    """All that is printed meanwhile goes to files, also what goes to the descriptors themselves."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    try:
+        with out.open("w") as said, err.open("w") as complained:
+            os.dup2(said.fileno(), 1)
+            os.dup2(complained.fileno(), 2)
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+                yield
+    finally:
+        for descriptor, copy in kept:
+            os.dup2(copy, descriptor)
+            os.close(copy)
 
 
 def trial_numbers(err: str) -> list[int]:

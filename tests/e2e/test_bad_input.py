@@ -95,10 +95,10 @@ MODELS: dict[str, tuple[Callable[[Path], object], int, str]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_is_none(edgeopt: Program, name: str) -> None:
+def test_a_model_that_is_none(inside: Program, name: str) -> None:
     make, code, words = MODELS[name]
-    make(edgeopt.folder)
-    refused(edgeopt, code, words, "net.onnx")
+    make(inside.folder)
+    refused(inside, code, words, "net.onnx")
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_a_model_that_is_none(edgeopt: Program, name: str) -> None:
     ],
 )
 def test_a_model_of_another_framework_is_answered_with_its_export(
-    edgeopt: Program, name: str, line: str
+    inside: Program, name: str, line: str
 ) -> None:
-    (edgeopt.folder / name).write_bytes(b"whatever")
-    ran = refused(edgeopt, 3, line, name)
+    (inside.folder / name).write_bytes(b"whatever")
+    ran = refused(inside, 3, line, name)
     assert line in ran.document["error"]["hint"]
 
 
@@ -137,10 +137,10 @@ DATA: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_data_that_does_not_fit(edgeopt: Program, model: Path, name: str) -> None:
+def test_data_that_does_not_fit(inside: Program, model: Path, name: str) -> None:
     make, words = DATA[name]
-    make(edgeopt.folder / "data.npz")
-    refused(edgeopt, 3, words, model.name, "--data", "data.npz")
+    make(inside.folder / "data.npz")
+    refused(inside, 3, words, model.name, "--data", "data.npz")
 
 
 USER_CODE = """
@@ -172,15 +172,15 @@ def samples():
     ids=str,
 )
 def test_what_is_said_of_data_and_search(
-    edgeopt: Program, model: Path, data: Path, arguments: tuple[str, ...], code: int, words: str
+    inside: Program, model: Path, data: Path, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    (edgeopt.folder / "mine.py").write_text(USER_CODE)
-    refused(edgeopt, code, words, model.name, "--data", data.name, *arguments)
+    (inside.folder / "mine.py").write_text(USER_CODE)
+    refused(inside, code, words, model.name, "--data", data.name, *arguments)
 
 
-def test_a_generator_that_yields_nonsense(edgeopt: Program, model: Path) -> None:
-    (edgeopt.folder / "mine.py").write_text(USER_CODE)
-    refused(edgeopt, 3, "mine:samples", model.name, "--data", "mine:samples")
+def test_a_generator_that_yields_nonsense(inside: Program, model: Path) -> None:
+    (inside.folder / "mine.py").write_text(USER_CODE)
+    refused(inside, 3, "mine:samples", model.name, "--data", "mine:samples")
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,9 @@ def test_a_generator_that_yields_nonsense(edgeopt: Program, model: Path) -> None
     ids=str,
 )
 def test_what_is_said_of_device_and_board(
-    edgeopt: Program, model: Path, arguments: tuple[str, ...], code: int, words: str
+    inside: Program, model: Path, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    checked(edgeopt, edgeopt("optimize", model.name, *arguments, "-o", "out", "--json"), code, words)
+    checked(inside, inside("optimize", model.name, *arguments, "-o", "out", "--json"), code, words)
 
 
 def test_a_server_that_nobody_vouched_for(

@@ -25,8 +25,8 @@ def test_a_size_that_only_a_recipe_keeps_makes_the_recipe_the_result(
     assert ran.document["best"]["size_bytes"] <= limit
 
 
-def test_a_size_that_nothing_keeps_is_exit_5_with_the_document(edgeopt: Program, model: Path) -> None:
-    ran = edgeopt.optimize(model.name, "--max-size", 10, *QUICK)
+def test_a_size_that_nothing_keeps_is_exit_5_with_the_document(inside: Program, model: Path) -> None:
+    ran = inside.optimize(model.name, "--max-size", 10, *QUICK)
     assert ran.code == 5, ran.err
     assert ran.document["verdict"] == "original"
 
@@ -42,15 +42,15 @@ def test_a_size_that_nothing_keeps_is_exit_5_with_the_document(edgeopt: Program,
     ],
 )
 def test_what_cannot_be_done_is_refused(
-    edgeopt: Program, model: Path, flags: tuple[object, ...], code: int
+    inside: Program, model: Path, flags: tuple[object, ...], code: int
 ) -> None:
-    ran = edgeopt.optimize(model.name, "--budget", 0, "-o", "out", *flags)
+    ran = inside.optimize(model.name, "--budget", 0, "-o", "out", *flags)
     assert ran.code == code, (ran.out, ran.err)
     check_error(ran.document)
 
 
-def test_a_predicted_board_refuses_an_objective_that_it_cannot_tell(edgeopt: Program, model: Path) -> None:
-    ran = edgeopt(
+def test_a_predicted_board_refuses_an_objective_that_it_cannot_tell(inside: Program, model: Path) -> None:
+    ran = inside(
         "optimize", model.name, "--device", "rpi4", "--board", "predicted", "--objective", "memory",
         "--budget", 0, "-o", "out", "--json",
     )  # fmt: skip
@@ -74,10 +74,10 @@ def test_a_folder_that_was_moved_or_cleaned_is_made_good(edgeopt: Program, model
     assert json.loads((moved / "best.json").read_text())["artifact"] == str(moved / "best.onnx")
 
 
-def test_other_fixed_values_are_another_study(edgeopt: Program, model: Path) -> None:
+def test_other_fixed_values_are_another_study(inside: Program, model: Path) -> None:
     """Measurements of one input are not those of another."""
     flags = (model.name, *QUICK)
-    assert edgeopt.optimize(*flags, "--fixed", "x=1").code == 0
-    ran = edgeopt.optimize(*flags, "--fixed", "x=2")
+    assert inside.optimize(*flags, "--fixed", "x=1").code == 0
+    ran = inside.optimize(*flags, "--fixed", "x=2")
     assert ran.code == 2, ran.err
     assert "data" in ran.document["error"]["message"]

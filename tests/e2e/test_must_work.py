@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from tests.e2e import made
 from tests.e2e.contract import check_result
 from tests.e2e.made import value, weight
-from tests.e2e.program import Program, Ran
+from tests.e2e.program import Program
 
 BUDGET = ("--budget", 0, "--threads", 1, "-o", "out")
 node = helper.make_node
@@ -110,40 +108,18 @@ KINDS: tuple[Callable[[Path], dict[str, np.ndarray]], ...] = (
 FLAGS = {"two_inputs": ("--fixed", "bias=0.5", "--shape", "bias=1,4")}
 
 
-@dataclass(frozen=True)
-class Optimized:
-    """One kind of model and what became of it."""
-
-    folder: Path
-    arrays: dict[str, np.ndarray]
-    ran: Ran
-
-
-@pytest.fixture(scope="module")
-def optimized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Optimized]:
-    """All kinds, two at a time: most of a run is waiting for processes to start."""
-
-    def run(make: Callable[[Path], dict[str, np.ndarray]]) -> Optimized:
-        folder = tmp_path_factory.mktemp(make.__name__)
-        arrays = make(folder / "net.onnx")
-        np.savez(folder / "data.npz", **arrays)  # type: ignore[arg-type]
-        edgeopt = Program(folder, home=folder / "home")
-        flags = FLAGS.get(make.__name__, ())
-        return Optimized(folder, arrays, edgeopt.optimize("net.onnx", "--data", "data.npz", *flags, *BUDGET))
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip([kind.__name__ for kind in KINDS], pool.map(run, KINDS), strict=True))
-
-
 def outputs(path: Path, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))
 
 
-@pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS])
-def test_works_from_end_to_end(optimized: dict[str, Optimized], kind: str) -> None:
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+def test_works_from_end_to_end(inside: Program, make: Callable[[Path], dict[str, np.ndarray]]) -> None:
     """The result has the original's interface and answers nearly as it does."""
-    folder, arrays, ran = optimized[kind].folder, optimized[kind].arrays, optimized[kind].ran
+    folder, kind = inside.folder, make.__name__
+    arrays = make(folder / "net.onnx")
+    np.savez(folder / "data.npz", **arrays)  # type: ignore[arg-type]
+    ran = inside.optimize("net.onnx", "--data", "data.npz", *FLAGS.get(kind, ()), *BUDGET)
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["failed"] == 0, ran.err

@@ -80,7 +80,7 @@ def frozen(root: ssh.SshTransport, what: str) -> Iterator[None]:
 def test_a_client_that_is_killed_in_mid_count_voids_no_other_count(
     noticed: bool, virtual_board: Running, root: ssh.SshTransport, tmp_path: Path
 ) -> None:
-    long, mine = artifact(tmp_path, squares(256, 16)), artifact(tmp_path, squares(256, 8))
+    long, mine = artifact(tmp_path, squares(256, 16)), artifact(tmp_path, squares(256, 1))
     with opened(virtual_board, tmp_path / "prices.sqlite") as board:
         (alone,) = board.measure([mine], EYE, SCREEN)
         assert isinstance(alone, Measurement)
