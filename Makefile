@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS := 1
 
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
-# Tests at once; the long suites of `make accept`, which compare times, run one by one.
+# Tests at once, each worker from its own end, so that what a module's tests share is made once; the long suites of `make accept`, which compare times, run one by one.
 JOBS ?= 2
 BIN := .venv/bin
 # What virtual boards are made of and run by.
@@ -34,7 +34,7 @@ demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute o
 
 test: .venv/developing lint ## Everything that must hold, except the long suites
 	@.ci/need git sshd ssh-keygen unshare $(VIRTUAL)
-	$(BIN)/pytest -n $(JOBS) -m "not long" $(PYTEST_FLAGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(PYTEST_FLAGS)
 
 lint: .venv/developing
 	@.ci/need shellcheck

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.profile import Confidence, DeviceProfile, Fact
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Quantity
+from edgeopt.core.scratch import scratch
 from edgeopt.measure import artifact_of, names_of, prepared
 from edgeopt.options import MeasureOptions
 
@@ -110,10 +110,10 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
         shipped, options.board.board, Inventory.load(), workload, "measured", watching,
         options.board.pause_s, options.board.off_s,
     )  # fmt: skip
-    with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
+    with scratch() as folder, connected.board as board:
         if board.provenance != "measured":
             raise BoardError(f"{board.name} is {board.provenance}: only a real board can be calibrated")
-        found, missing, is_over = measured(board, shipped, Path(folder), watching)
+        found, missing, is_over = measured(board, shipped, folder, watching)
         facts = as_facts(found, board)
         file = overlay.board_file(board.name)
         overlay.write(file, shipped.name, board.name, facts)
@@ -123,7 +123,7 @@ def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict
         if is_over and options.models:
             missing.append({"fact": "emulation", "reason": LATE})
         wanted = options.models and not is_over
-        emulation = _emulation(options, shipped, board, Path(folder), watching) if wanted else None
+        emulation = _emulation(options, shipped, board, folder, watching) if wanted else None
     return {
         "device": shipped.name,
         "board": board.name,

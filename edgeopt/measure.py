@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import CandidateFailed, ConfigError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.progress import Observer
+from edgeopt.core.scratch import scratch
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.core.trial import Trial
 from edgeopt.options import DataOptions, MeasureOptions
@@ -72,9 +72,9 @@ def measure(
         profile, options.board.board, Inventory.load(), workload, options.board.require, watching,
         options.board.pause_s, options.board.off_s,
     )  # fmt: skip
-    with TemporaryDirectory(prefix="edgeopt-") as folder, connected.board as board:
+    with scratch() as folder, connected.board as board:
         require_threads(options.threads, board.facts.cores, board.name)
-        artifacts = [artifact_of(model, Path(folder), options) for model in models]
+        artifacts = [artifact_of(model, folder, options) for model in models]
         if options.by_region and any(artifact.runtime == litert.NAME for artifact in artifacts):
             watching.announce("LiteRT does not tell the times of single operators: no regions of its models")
         names = names_of(options.models)
@@ -94,7 +94,7 @@ def measure(
         ]
         for row, model, result in zip(rows, models, results, strict=True):
             wanted = options.by_region and isinstance(result, Measurement)
-            row["regions"] = _by_region(board, model, feeds, Path(folder), options) if wanted else None
+            row["regions"] = _by_region(board, model, feeds, folder, options) if wanted else None
     return {
         "device": board.device,
         "board": board.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from edgeopt.boards import places, profiles
 from edgeopt.boards.virtual import machine
 from edgeopt.boards.virtual.running import Running
+from edgeopt.core import scratch
 from edgeopt.resources import resource
 from tests.faults import sample
 from tests.sshd import Sshd, make_key
@@ -21,8 +23,13 @@ from tests.sshd import Sshd, make_key
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Set before HOME is a fresh folder, or matplotlib searches all fonts again for each test.
 os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+# Temporary files of this session, of which nothing may be left; those of `tmp_path` stay where they are kept.
+if not IS_WORKER:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="edgeopt-tests-")
 # This machine is one board: tests at once, and whoever else works here, would wait for each other.
-os.environ["EDGEOPT_LEASE_DIR"] = tempfile.mkdtemp(prefix="edgeopt-leases-")
+os.environ["EDGEOPT_LEASE_DIR"] = tempfile.mkdtemp(prefix="leases-")
 # A shell starts what it puts in the background deaf to Ctrl-C, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -41,6 +48,21 @@ TOLERANT = re.sub(
 
 def pytest_report_header() -> str:
     return f"faults of today: EDGEOPT_FAULT_SEED={sample.seed()}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail if anything is left where temporary files are made, but for what is meant to be."""
+    shutil.rmtree(os.environ["EDGEOPT_LEASE_DIR"])
+    if IS_WORKER:
+        return
+    folder = Path(tempfile.gettempdir())
+    # What a test has killed leaves its folder until edgeopt runs again; torch keeps one for its compiler.
+    meant = (scratch.PREFIX, "torchinductor_")
+    left = [str(path) for path in folder.iterdir() if not path.name.startswith(meant)]
+    shutil.rmtree(folder)
+    if left:
+        print(f"\nleft in the temporary folder: {' '.join(left)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)

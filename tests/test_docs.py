@@ -32,7 +32,7 @@ def test_the_code_of_a_guide_runs(guide: Path, tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "-W", "error", program],
         cwd=tmp_path,
-        env=os.environ | {"EDGEOPT_HOME": str(tmp_path / "home")},
+        env=os.environ | {"EDGEOPT_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +36,7 @@ from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance
+from edgeopt.core.scratch import scratch
 from edgeopt.runtimes import litert
 
 MOST_SOAK_S = 1000.0
@@ -160,10 +159,10 @@ class RunnerBoard(ConnectedBoard):
         with (
             self._suspects.running(running),
             self._reachable() as dialogue,
-            tempfile.TemporaryDirectory() as folder,
+            scratch() as folder,
             beside(self._power, protocol) as energy,
         ):
-            path = Path(folder, "feeds.npz")
+            path = folder / "feeds.npz"
             names = feeds_files.write(path, [feeds])
             sha256 = file_digest(path)
             files = {artifact.sha256: artifact.path for artifact in artifacts} | {sha256: path}
@@ -228,8 +227,8 @@ class RunnerBoard(ConnectedBoard):
             raise CandidateFailed(
                 "LiteRT does not tell the times of single operators", hint="profile the ONNX model instead"
             )
-        with self._suspected(artifact) as dialogue, tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "feeds.npz")
+        with self._suspected(artifact) as dialogue, scratch() as folder:
+            path = folder / "feeds.npz"
             names = feeds_files.write(path, [feeds])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)
             times = dialogue.ask(
@@ -247,8 +246,8 @@ class RunnerBoard(ConnectedBoard):
         self._require(artifact.runtime)
         self._require_room(artifact)
         for group in feeds_files.chunks(samples):
-            with tempfile.TemporaryDirectory() as folder:
-                asked, answered = Path(folder, "samples.npz"), Path(folder, "outputs.npz")
+            with scratch() as folder:
+                asked, answered = folder / "samples.npz", folder / "outputs.npz"
                 names = feeds_files.write(asked, group)
                 with self._suspected(artifact) as dialogue:
                     sha256 = self._store([(artifact.path, artifact.sha256)], asked)

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeopt.boards import feeds as feeds_files
@@ -37,6 +36,7 @@ from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance, Quantity
+from edgeopt.core.scratch import scratch
 
 SLOWDOWN = 40.0
 """How many times longer an inference takes the emulator than the board, at most."""
@@ -270,10 +270,10 @@ class VirtualBoard(RunnerBoard):
         single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
         with (
             self._suspected(artifact) as dialogue,
-            TemporaryDirectory() as folder,
+            scratch() as folder,
             self._machine.lock(self._waiting),
         ):
-            path = Path(folder, "feeds.npz")
+            path = folder / "feeds.npz"
             names = feeds_files.write(path, [feeds])
             # From here on nothing counts but this: a client that died may have left a count behind. Nor can
             # anybody empty the cache between upload and count.
