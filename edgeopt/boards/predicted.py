@@ -7,8 +7,6 @@ Reading a graph belongs to another layer: the caller passes `workload`, which te
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from edgeopt.boards.board import BoardFacts, Feeds, require_threads, shapes_of
 from edgeopt.boards.meters import EnergySource
 from edgeopt.boards.roofline import Roofline
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.closing import Closing
 from edgeopt.core.errors import BoardError, CandidateFailed, ModelError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
@@ -29,7 +28,7 @@ Workload = Callable[[Artifact, Mapping[str, tuple[int, ...]]], Sequence[NodeCost
 named are as its file says); raises ModelError if it cannot be read."""
 
 
-class PredictedBoard:
+class PredictedBoard(Closing):
     """A `Board` made of a profile alone.
 
     Raises:
@@ -120,14 +119,6 @@ class PredictedBoard:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _roofline_fraction(self, costs: Sequence[NodeCost], threads: int, latency_ms: float) -> float | None:
         """Time at the ceiling of each kind of arithmetic / predicted time."""

@@ -13,13 +13,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from edgeopt.core.closing import Closing
 from edgeopt.core.errors import CandidateFailed, ConfigError, ModelError
 
 
-class Probe:
+class Probe(Closing):
     """A child that loads models; started when it is first needed, and again after a crash."""
 
     def __init__(self) -> None:
@@ -56,14 +55,6 @@ class Probe:
         with contextlib.suppress(BrokenPipeError), child:
             pass
         return child.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._child is not None and self._child.poll() is not None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgeopt.core.candidate import Candidate
+from edgeopt.core.closing import Closing
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import StudyError
 from edgeopt.core.files import cannot_write, write_atomically
@@ -40,7 +40,7 @@ PUT_ASIDE = (LOG, "samples", "policy", "best.onnx", "best.json", "report.html")
 MakeSampler = Callable[[Callable[[], Sequence[Trial]]], "BaseSampler"]
 
 
-class StudyStore:
+class StudyStore(Closing):
     """Ask for candidates, tell results. Use it as a context manager; see `open`.
 
     Attributes:
@@ -102,14 +102,6 @@ class StudyStore:
     def close(self) -> None:
         """Release the folder."""
         self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def trials(self) -> list[Trial]:

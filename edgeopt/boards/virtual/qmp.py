@@ -8,9 +8,9 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
+from edgeopt.core.closing import Closing
 from edgeopt.core.errors import BoardError
 
 ANSWER_TIMEOUT_S = 20.0
@@ -18,7 +18,7 @@ SAVE_TIMEOUT_S = 120.0
 NETWORK = "net0"
 
 
-class Qmp:
+class Qmp(Closing):
     """One conversation with one QEMU; it serves one at a time, the next one waits.
 
     Raises:
@@ -116,14 +116,6 @@ class Qmp:
         if self._lines:
             self._lines.close()
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _line(self) -> dict[str, Any]:
         line = self._lines.readline() if self._lines else b""

@@ -127,7 +127,9 @@ def states(outcome: Outcome) -> dict[str, str]:
     return {result.step.name: result.state for result in outcome.results}
 
 
-def test_done_again_nothing_changes_and_undone_all_is_as_before(board: Board) -> None:
+def test_done_again_nothing_changes_and_undone_all_is_as_before(
+    board: Board, request: pytest.FixtureRequest
+) -> None:
     board.root(PI + CMDLINE + SWAP + CPUFREQ)
     before = board.root(LISTING)
     names = ["cgroup", "governor", "i2c", "perf", "swap", "user"]
@@ -155,6 +157,7 @@ def test_done_again_nothing_changes_and_undone_all_is_as_before(board: Board) ->
         assert shell.run("id -un; id -nG; pwd").stdout.split() == ["edgeopt", "edgeopt", "/home/edgeopt"]
         assert shell.run("sudo -n true").status != 0
 
+    request.getfixturevalue("unleased")
     prepared = board.root(LISTING)
     again = run(url, "do", names, **told)
     assert states(again) == dict.fromkeys(names, "unchanged")

@@ -19,8 +19,8 @@ from edgeopt.boards.virtual.cycles import CycleModel
 from edgeopt.boards.virtual.running import Running
 from edgeopt.core.measurement import Measurement, Protocol
 from tests.boards.tiny import artifact
+from tests.boards.virtual.counted import squares
 from tests.boards.virtual.processes import kill, python, wait_until
-from tests.boards.virtual.test_virtual_board import squares
 
 SCREEN = Protocol(
     "screen", processes=1, min_runs=1, window_s=2.0, slice_s=1.0, stop_ratio=None, deadline_s=120

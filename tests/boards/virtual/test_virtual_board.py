@@ -4,90 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeopt.boards import profiles
-from edgeopt.boards.address import Address
-from edgeopt.boards.transports import ssh
-from edgeopt.boards.virtual import kept, machine
+from edgeopt.boards.virtual import kept
 from edgeopt.boards.virtual.board import VirtualBoard
 from edgeopt.boards.virtual.cycles import CycleModel
 from edgeopt.boards.virtual.nodes import node_times
 from edgeopt.boards.virtual.running import Running
-from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, ConnectError, MeasurementInvalid
-from edgeopt.core.measurement import Measurement, Protocol
-from edgeopt.core.progress import Observer
+from edgeopt.core.errors import ConfigError, MeasurementInvalid
 from edgeopt.runtimes.onnxruntime import Session
 from tests.boards.tiny import FEEDS, artifact, chain
-
-SCREEN = Protocol(
-    "screen", processes=1, min_runs=64, window_s=2.0, slice_s=1.0, stop_ratio=None, deadline_s=120
-)
-
-
-@pytest.fixture(scope="module")
-def board(virtual_board: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBoard]:
-    profile = profiles.load("rpi4")
-    pricing = CycleModel.of(profile, tmp_path_factory.mktemp("prices") / "prices.sqlite")
-    with VirtualBoard(virtual_board, profile, pricing, lambda _, __: 0.01) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_known(request: pytest.FixtureRequest) -> None:
-    if "board" in request.fixturenames:
-        request.getfixturevalue("board").forget()
-
-
-def emulated(result: Measurement | CandidateFailed) -> Measurement:
-    assert isinstance(result, Measurement), result
-    return result
-
-
-def squares(size: int, layers: int) -> bytes:
-    """Multiplies a matrix of that size by itself so often: much work, small file."""
-    names = ["x", *(f"h{i}" for i in range(1, layers)), "y"]
-    shape = [size, size]
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", [names[i], "x"], [names[i + 1]], name=f"mm{i}") for i in range(layers)],
-        "squares",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
-def hungry() -> bytes:
-    """Fills a tensor of the shape that it is given."""
-    nodes = [
-        helper.make_node("Cast", ["x"], ["shape"], to=TensorProto.INT64),
-        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
-        helper.make_node("ReduceSum", ["zeros"], ["y"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "hungry",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+from tests.boards.virtual.counted import SCREEN, counted, emulated
 
 
 def test_a_figure_is_emulated_and_claims_nothing_that_was_not_counted(
@@ -130,13 +67,6 @@ def test_a_model_is_the_same_twice_whatever_else_the_host_does(board: VirtualBoa
     for instructions, ms in (quiet[1], loaded):
         assert instructions == pytest.approx(quiet[0][0], rel=1e-3)
         assert ms == pytest.approx(quiet[0][1], rel=1e-3)
-
-
-def counted(board: VirtualBoard, model) -> tuple[int, float]:
-    board.forget()
-    (result,) = board.measure([model], FEEDS, SCREEN)
-    (known,) = board._known.values()
-    return known.counts.instructions, emulated(result).p50_ms
 
 
 def test_what_the_guest_does_not_execute_is_priced_and_not_counted_again(
@@ -273,137 +203,3 @@ def test_the_board_computes_what_the_host_computes(board: VirtualBoard, tmp_path
     samples = [{"x": np.full((1, 256), number, np.float32)} for number in range(3)]
     for sample, answer in zip(samples, board.infer(model, samples), strict=True):
         np.testing.assert_allclose(answer[0], Session(model.path).run(sample)[0], rtol=1e-5)
-
-
-def test_bad_models_fail_alone(board: VirtualBoard, tmp_path: Path) -> None:
-    good, bad = artifact(tmp_path, chain(2)), artifact(tmp_path, b"not a model")
-    first, second = board.measure([bad, good], FEEDS, SCREEN)
-    assert isinstance(first, CandidateFailed)
-    assert first.message == "cannot be loaded on the board: Protobuf parsing failed."
-    assert emulated(second).control_ratio is None
-    with pytest.raises(CandidateFailed, match="cannot be loaded"):
-        board.profile(bad, FEEDS, 1)
-
-
-@pytest.mark.parametrize("megabytes", [930, 4000], ids=["killed by the kernel", "refused by it"])
-def test_a_model_that_takes_all_memory_fails_and_the_board_goes_on(
-    megabytes: int, board: VirtualBoard, tmp_path: Path
-) -> None:
-    greedy, feeds = artifact(tmp_path, hungry()), {"x": np.array([megabytes, 1 << 18], np.float32)}
-    (result,) = board.measure([greedy], feeds, SCREEN)
-    assert isinstance(result, CandidateFailed)
-    assert "ran out of memory on the board" in result.message
-    emulated(board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)[0])
-
-
-def test_a_model_that_passes_its_deadline_fails_and_the_board_goes_on(
-    board: VirtualBoard, tmp_path: Path
-) -> None:
-    endless = artifact(tmp_path, squares(512, 200))
-    (result,) = board.measure(
-        [endless], {"x": np.eye(512, dtype=np.float32)}, replace(SCREEN, min_runs=1000, deadline_s=5.0)
-    )
-    assert isinstance(result, CandidateFailed)
-    assert result.message == "took too long on the board and was killed"
-    emulated(board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)[0])
-
-
-def test_a_model_that_crashes_in_mid_count_fails_and_leaves_no_count(
-    board: VirtualBoard, virtual_board: Running, tmp_path: Path
-) -> None:
-    model, good = artifact(tmp_path, squares(256, 12)), artifact(tmp_path, chain(2))
-    before = counted_instructions(board, good)
-    board.forget()
-    with contextlib.closing(ssh.connect(Address.parse(virtual_board.root_url))) as root:
-        crash = "pkill -SEGV -n -f -- '--chil[d]'"  # the copy, not what it is a copy of
-        with in_mid_count(virtual_board.counts, lambda: root.run(crash)):
-            (result,) = board.measure([model], {"x": np.eye(256, dtype=np.float32)}, SCREEN)
-    assert isinstance(result, CandidateFailed)
-    assert result.message == "crashed on the board: died of SIGSEGV"
-    assert list(virtual_board.counts.iterdir()) == []
-    assert counted_instructions(board, good) == before
-
-
-def counted_instructions(board: VirtualBoard, model) -> int:
-    return counted(board, model)[0]
-
-
-def test_who_waits_for_another_clients_count_is_told_and_goes_on(
-    virtual_board: Running, tmp_path: Path
-) -> None:
-    heard: list[str] = []
-    told = threading.Event()
-
-    class Hearing(Observer):
-        def announce(self, line: str) -> None:
-            heard.append(line)
-            told.set()
-
-    profile = profiles.load("rpi4")
-    pricing = CycleModel.of(profile, tmp_path / "prices.sqlite")
-    results: list[Measurement | CandidateFailed] = []
-    with VirtualBoard(virtual_board, profile, pricing, observer=Hearing()) as board:
-        client = threading.Thread(
-            target=lambda: results.extend(board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN))
-        )
-        with virtual_board.lock():
-            client.start()
-            assert told.wait(60)
-        client.join(120)
-    assert heard == ["waiting for virtual:rpi4: another command is counting on it"]
-    emulated(results[0])
-
-
-def test_a_model_larger_than_the_boards_memory_is_refused_in_numbers(
-    board: VirtualBoard, tmp_path: Path
-) -> None:
-    good = artifact(tmp_path, chain(2))
-    refused, ran = board.measure([replace(good, size_bytes=3_000_000_000), good], FEEDS, SCREEN)
-    assert isinstance(refused, CandidateFailed)
-    assert refused.message.startswith("its file is 3000 MB, and the board has 10")
-    emulated(ran)
-
-
-def test_a_board_that_dies_in_mid_count_fails_nobody_and_comes_back(images: Path, tmp_path: Path) -> None:
-    model, feeds = artifact(tmp_path, squares(256, 12)), {"x": np.eye(256, dtype=np.float32)}
-    with VirtualBoard.open(profiles.load("rpi4")) as board:
-        running = board._machine
-        assert isinstance(running, Running)
-        with (
-            in_mid_count(running.counts, lambda: os.kill(running.pid, signal.SIGKILL)),
-            pytest.raises((ConnectError, BoardError)) as failure,
-        ):
-            board.measure([model], feeds, SCREEN)
-        assert not isinstance(failure.value, CandidateFailed)
-        assert "\n" not in failure.value.message
-        assert failure.value.message == "virtual:rpi4 is gone: its emulator has ended or was killed"
-        assert failure.value.hint == "repeat the command"
-        (result,) = board.measure([artifact(tmp_path, chain(2))], FEEDS, SCREEN)
-        emulated(result)
-        (another,) = [board._machine]
-        assert isinstance(another, Running)
-        assert another.pid != running.pid
-    assert not another.alive
-    assert not machine.running()
-
-
-@contextlib.contextmanager
-def in_mid_count(folder: Path, act: Callable[[], object]) -> Iterator[None]:
-    """Do something as soon as the plugin has begun a count."""
-    failed: list[BaseException] = []
-
-    def watch() -> None:
-        try:
-            end = time.monotonic() + 120
-            while not list(folder.glob("*.part")):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            act()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    yield
-    thread.join()
-    assert not failed, failed
