@@ -294,6 +294,7 @@ def test_swap_that_memory_cannot_take_stays(board: Board, unleased: None) -> Non
     assert "/swap" in board.root("cat /proc/swaps")
 
 
+@pytest.mark.long  # pip takes an emulated core a minute: see test_wheels_sent
 def test_an_environment_is_made_from_wheels_that_are_sent(board: Board, unleased: None) -> None:
     """Of a small package, by a pip that was sent too, since this Debian has no ensurepip."""
     told = {"requirements": ("packaging",), "modules": ("packaging",)}
