@@ -47,6 +47,11 @@ def ints_of(node: onnx_ir.Node, name: str, index: int) -> list[int] | None:
     return None if array is None else [int(number) for number in array.reshape(-1)]
 
 
+def breaks_range(value: onnx_ir.Value) -> bool:
+    """Whether a Range reads one number with an axis: ONNX forbids it, runtimes see it in constants only."""
+    return sizes(value) != () and any(reader.op_type == "Range" for reader, _ in value.uses())
+
+
 def permutation(node: onnx_ir.Node) -> list[int] | None:
     """Of a Transpose; None where it is the default and the rank is unknown."""
     if (given := node.attributes.get_ints("perm", None)) is not None:

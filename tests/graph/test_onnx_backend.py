@@ -42,7 +42,7 @@ def outcome(proto: onnx.ModelProto, data: Data, rtol: float, atol: float, folder
         try:
             given = run(content, dict(zip(names, inputs, strict=True)))  # type: ignore[arg-type]
         except Exception as error:  # whatever the runtime raises for what it does not know
-            return f"not run: {type(error).__name__}"
+            return f"not run: {str(error)[:120]}"
         if not _close(given, expected, rtol, atol):
             return "not run: the runtime gives something else"
     path = folder / "model.onnx"
@@ -50,7 +50,7 @@ def outcome(proto: onnx.ModelProto, data: Data, rtol: float, atol: float, folder
     try:
         model = load(path)
         shapes = {name: np.shape(array) for name, array in zip(names, data[0][0], strict=True)}  # type: ignore[arg-type]
-        frozen = freeze(model, {spec.name: shapes[spec.name] for spec in model.inputs})
+        frozen = freeze(model, {s.name: shapes[s.name] for s in model.inputs if None in s.shape})
     except EdgeoptError as error:
         return f"refused: {error.message}"
     graph = frozen.ir.clone()
@@ -94,10 +94,17 @@ def generated() -> tuple[TestCase, ...]:
 
 def data_of(case: TestCase) -> Iterator[tuple[list[object], list[object]]]:
     if case.data_sets is not None:
-        yield from case.data_sets
+        for inputs, outputs in case.data_sets:
+            yield [_array(each) for each in inputs], [_array(each) for each in outputs]
         return
     for folder in sorted(Path(str(case.model_dir)).glob("test_data_set_*")):
         yield tuple([_tensor(path) for path in _numbered(folder, kind)] for kind in ("input", "output"))  # type: ignore[misc]
+
+
+def _array(given: object) -> object:
+    if isinstance(given, onnx.TensorProto):
+        return numpy_helper.to_array(given)
+    return np.asarray(given) if isinstance(given, np.generic) else given
 
 
 def _numbered(folder: Path, kind: str) -> list[Path]:
@@ -115,6 +122,7 @@ def _tensor(path: Path) -> object:
 
 def run_all(cases: Iterable[TestCase], folder: Path) -> Counter[str]:
     counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     wrong: list[str] = []
     for case in cases:
         proto = case.model or onnx.load(Path(str(case.model_dir)) / "model.onnx")
@@ -124,9 +132,8 @@ def run_all(cases: Iterable[TestCase], folder: Path) -> Counter[str]:
             wrong.append(f"{case.name}: {type(error).__name__}: {str(error)[:300]}")
             continue
         counts[said.partition(":")[0]] += 1
-        if said.startswith("refused"):
-            print(case.name, said)
-    print(dict(counts))
+        reasons[said] += 1
+    print(dict(counts), *(f"{count:5} {reason}" for reason, count in reasons.most_common(40)), sep="\n")
     assert not wrong, "\n".join([f"{len(wrong)} models:", *wrong])
     return counts
 

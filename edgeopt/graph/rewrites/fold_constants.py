@@ -12,6 +12,7 @@ Weights: any shape; a result may have 256 KiB, or as many bytes as the constants
 
 Does not apply when:
     - the result is an output of the model,
+    - a Range reads the result, which is no scalar (an invalid graph that runtimes run all the same),
     - the operator is random, holds a graph, is of another domain, or (de)quantizes (a quantized weight is
       meant to stay small),
     - the result would be larger than what it replaces and than the bound above (so a float16 weight that is
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 import onnx_ir
 
 from edgeopt.graph.constants import evaluate, foldable, replace_node
+from edgeopt.graph.editing import breaks_range
 from edgeopt.graph.matching import Found, Refusal
 from edgeopt.graph.rewrites import Example
 
@@ -45,6 +47,8 @@ class FoldConstants:
             return None
         if (reason := foldable(node)) is not None:
             return Refusal(reason)
+        if any(breaks_range(output) for output in node.outputs):
+            return Refusal("Range reads it, and it is no scalar")
         return Found((node,), lambda: _fold(node))
 
 
@@ -59,6 +63,14 @@ def _fold(node: onnx_ir.Node) -> Sequence[onnx_ir.Node] | None:
 RULES = (FoldConstants(),)
 
 EXAMPLES = (
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
+        agraph (int64[3] x) => (int64[k] r) <int64 start = {0}, int64 step = {1}>
+        { s = Shape(x)
+          r = Range(start, s, step) }""",
+        becomes=None,
+        reason="no scalar",
+    ),
     Example(
         """<ir_version: 8, opset_import: ["": 17]>
         agraph (float[2,3,4] x) => (float[2,12] y) <int64[1] zero = {0}, int64[1] rest = {-1}>

@@ -11,7 +11,8 @@ Weights: those of the branch become constants of the main graph.
 
 Does not apply when:
     - the condition is computed,
-    - the branch has more than 2,000 nodes.
+    - the branch has more than 2,000 nodes,
+    - a Range reads the result, which is no scalar (an invalid graph that runtimes run all the same).
 
 Source: ONNX If-16.
 """
@@ -24,6 +25,7 @@ from functools import partial
 import onnx_ir
 
 from edgeopt.graph.constants import array_of
+from edgeopt.graph.editing import breaks_range
 from edgeopt.graph.inlining import put_in, take_out
 from edgeopt.graph.matching import Found, Refusal
 from edgeopt.graph.rewrites import Example
@@ -48,6 +50,8 @@ class InlineBranch:
         branch = node.attributes["then_branch" if condition.all() else "else_branch"].as_graph()
         if len(branch) > MAX_NODES:
             return Refusal(f"its branch has {len(branch)} nodes")
+        if any(breaks_range(output) for output in node.outputs):
+            return Refusal("Range reads its result, which is no scalar")
         return Found((node,), partial(_inline, model, node, branch))
 
 
