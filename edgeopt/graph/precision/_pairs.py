@@ -8,6 +8,7 @@ Source: the QDQ form, as ONNX Runtime's selectors look for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +93,32 @@ class Pairs:
         edit.graph.insert_after(node, [to_int8, to_float])
         made = to_float.outputs[0]
         edit.take_over(value, made, but=to_int8)
+        self._params[made] = (scale, zero_point, affine)
+        self._computed.add(made)
+
+    def write_integers(self, node: ir.Node, inputs: Sequence[ir.Value | None], like: ir.Value) -> None:
+        """Replace `node` by the same operator on the integers themselves, and a DequantizeLinear behind it.
+
+        For operators that the runtime does not take out of a pair, although they compute on integers, too.
+
+        Args:
+            inputs: None stands for the integers of `like` first, and for its zero point elsewhere.
+            like: A tensor that was `read`: it gives integers, scale and zero point.
+        """
+        scale, zero_point, affine = self._params[like]
+        producer = like.producer()
+        if producer is None:
+            raise ValueError(f"{like.name!r} is computed by no node")
+        edit, region, name = self._edit, region_of(node), str(node.name)
+        given = [producer.inputs[0], *(zero_point if value is None else value for value in inputs[1:])]
+        moved = edit.make(node.op_type, given, region=region, name=name, attributes=dict(node.attributes))
+        to_float = edit.make(
+            "DequantizeLinear", [moved.outputs[0], scale, zero_point], region=region, name=f"dq_{name}"
+        )
+        edit.graph.insert_before(node, [moved, to_float])
+        made = to_float.outputs[0]
+        edit.take_over(node.outputs[0], made)
+        edit.graph.remove(node, safe=True)
         self._params[made] = (scale, zero_point, affine)
         self._computed.add(made)
 

@@ -31,6 +31,9 @@ PASS_THROUGH = frozenset({
 })  # fmt: skip
 """They move values or pick among them: the output has the scale of the input, and no value is rounded."""
 
+PADDING = frozenset({"Pad"})
+"""Moves values too, but the runtime leaves it in float32 between a pair: it is written on the integers."""
+
 FOLDED = frozenset({"Relu", "Clip"})
 """Computed by the saturation of the QuantizeLinear behind them, whose range was calibrated behind them."""
 
@@ -63,6 +66,8 @@ def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
         return _weighted(node, edit, per_channel)
     if node.op_type == "MatMul" or (node.op_type in ELEMENTWISE and _is_inside(node, edit)):
         return _elementwise(node, edit)
+    if node.op_type in PADDING:
+        return _pad(node, edit)
     return node.op_type in PASS_THROUGH and _pass_through(node, edit)
 
 
@@ -117,6 +122,20 @@ def _pass_through(node: ir.Node, edit: Edit) -> bool:
     return True
 
 
+def _pad(node: ir.Node, edit: Edit) -> bool:
+    """Pad with zeros, on integers: with the zero point."""
+    data, value = operand(node, 0), (*node.inputs, None, None)[2]
+    plain = node.attributes.get_string("mode", "constant") == "constant" and _in_reach(node, 13)
+    filled = edit.weights.floats(value)
+    is_zero = value is None or (filled is not None and not filled.any())
+    if not plain or not is_zero or not edit.pairs.is_computed(data) or edit.is_captured(node.outputs[0]):
+        return False
+    if not any(_takes_int8(user, edit) for user, _ in node.outputs[0].uses()):
+        return False
+    edit.pairs.write_integers(node, [None, operand(node, 1), None, *node.inputs[3:]], like=data)
+    return True
+
+
 def _plan_output(node: ir.Node, edit: Edit, *, dry: bool = False) -> bool:
     """Quantize the output of `node`, or of the activation behind it; False if its range is not known."""
     output = node.outputs[0]
@@ -125,7 +144,10 @@ def _plan_output(node: ir.Node, edit: Edit, *, dry: bool = False) -> bool:
             edit.pairs.fold(activation)
         return True
     if node.op_type in WRITES_FLOAT and not any(_takes_int8(user, edit) for user, _ in output.uses()):
-        return True
+        # The runtime makes MatMul and Add one Gemm before it looks for pairs, and computes that in float32.
+        added = node.op_type == "MatMul" and any(user.op_type == "Add" for user, _ in output.uses())
+        if not added:
+            return True
     if edit.pairs.affine(output) is None or edit.is_captured(output):
         return False
     if not dry:
@@ -173,7 +195,7 @@ def _int8_readers(edit: Edit) -> set[ir.Node]:
             continue
         if node.op_type == "MatMul" or _has_weight(node):
             found.add(node)
-        elif node.op_type in ELEMENTWISE | PASS_THROUGH | FOLDED:
+        elif node.op_type in ELEMENTWISE | PASS_THROUGH | PADDING | FOLDED:
             readers = (user for output in node.outputs for user, _ in output.uses())
             if any(user in found for user in readers):
                 found.add(node)

@@ -1,0 +1,134 @@
+"""What the runtime makes of static int8: no stray pair, and nothing in float32 that could have been int8."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+import pytest
+
+from edgeopt.graph.model import freeze, load
+from edgeopt.graph.precision import _examples as examples
+from edgeopt.testing.precision import Bench, example
+from tests.graph import networks
+
+STATIC = ("int8_static_channel", "int8_static_tensor")
+INTEGER = frozenset({
+    "Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Concat", "AveragePool",
+    "GlobalAveragePool", "Sigmoid", "LeakyRelu", "Relu", "Clip", "MaxPool", "Pad", "Resize", "Reshape",
+    "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "Expand",
+})  # fmt: skip
+"""What computes on int8, or moves it. Mul does, too, but not where it is half of HardSwish."""
+
+
+def optimised(path: Path, folder: Path, *, unsigned: bool) -> onnx.GraphProto:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    if not unsigned:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")  # as on ARM
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx").graph
+
+
+def float_islands(graph: onnx.GraphProto) -> Counter[str]:
+    """Nodes that read only what was int8, and whose results are only made int8 again; `pair` for none."""
+    producers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found: Counter[str] = Counter()
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            source = producers.get(node.input[0])
+            if source is not None and source.op_type == "DequantizeLinear":
+                found["pair"] += 1
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        given = [producers.get(name) for name in node.input if name in producers]
+        taken = [user for name in node.output for user in readers.get(name, ())]
+        if (
+            given
+            and taken
+            and all(p is not None and p.op_type == "DequantizeLinear" for p in given)
+            and all(user.op_type == "QuantizeLinear" for user in taken)
+        ):
+            found[node.op_type] += 1
+    return found
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("scheme", STATIC)
+@pytest.mark.parametrize("kind", networks.ALL)
+def test_networks_have_no_float_inside_int8(kind: str, scheme: str, unsigned: bool, tmp_path: Path) -> None:
+    bench = Bench.of(networks.network(tmp_path, networks.ALL[kind]), tmp_path, unsigned=unsigned)
+    built = bench.builder.build(bench.everywhere(scheme, "on"))
+    found = float_islands(optimised(built.path, tmp_path, unsigned=unsigned))
+    assert not found.keys() & (INTEGER | {"Mul", "pair"}), found
+
+
+PADDED = """<ir_version: 8, opset_import: ["": 13]>
+padded (float[1, 16, 8, 8] x) => (float[1, 16, 16, 16] y)
+<float[16, 16, 3, 3] w, float[16, 16, 3, 3] v, float[16, 16, 1, 1] u, int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1},
+ float[4] s = {1, 1, 2, 2}> {
+    a = Conv <pads = [1, 1, 1, 1]> (x, w)
+    b = LeakyRelu(a)
+    c = Pad(b, p)
+    d = Conv(c, v)
+    e = Resize <mode = "nearest"> (d, , s)
+    y = Conv(e, u)
+}"""
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("scheme", STATIC)
+def test_padding_resizing_and_activations_stay_integers(scheme: str, unsigned: bool, tmp_path: Path) -> None:
+    bench = Bench.of(example(PADDED, tmp_path), tmp_path, unsigned=unsigned)
+    candidate = bench.everywhere(scheme)
+    found = optimised(bench.builder.build(candidate).path, tmp_path, unsigned=unsigned)
+    operators = Counter(node.op_type for node in found.node)
+    assert operators["QLinearConv"] == 3
+    assert operators["QuantizeLinear"] == operators["QLinearLeakyRelu"] == 1
+    assert not operators.keys() & {"Conv", "LeakyRelu"}
+    assert not float_islands(found)
+    assert bench.error(candidate) < 0.05
+
+
+@pytest.mark.parametrize("scheme", STATIC)
+def test_magika_quantizes_products_but_no_written_out_layers(scheme: str, tmp_path: Path) -> None:
+    """Its GELU and LayerNormalization are chains of Mul and Add: in 8 bits they cost a tenth of the accuracy."""
+    spec = find_spec("magika")
+    assert spec is not None, "magika is missing: pip install --no-deps -r tests/models.txt"
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "models" / "standard_v3_3" / "model.onnx"
+    bench = Bench.of(freeze(load(path), {"bytes": (1, 2048)}), tmp_path, unsigned=True)
+    built = bench.builder.build(bench.everywhere(scheme))
+    found = optimised(built.path, tmp_path, unsigned=True)
+    operators = Counter(node.op_type for node in found.node)
+    assert operators["QLinearConv"] == 1
+    assert operators["MatMulIntegerToFloat"] + operators["QLinearMatMul"] == 2
+    assert not operators.keys() & {"QLinearMul", "QLinearAdd"}
+    assert not float_islands(found).keys() & (INTEGER | {"Mul", "pair"})
+    assert built.size_bytes < 0.3 * path.stat().st_size
+
+
+def test_int16_activations_would_compute_in_float(tmp_path: Path) -> None:
+    """Why there is no scheme of 16-bit activations: the runtime has no such kernel, only conversions."""
+    text = examples.MLP.replace("13", "21").replace("ir_version: 8", "ir_version: 10")
+    text = text.replace(
+        "h = Gemm(x, w1, b1)",
+        """xq = QuantizeLinear(x, s, z)
+    xd = DequantizeLinear(xq, s, z)
+    h0 = MatMul(xd, w1)
+    hq = QuantizeLinear(h0, s, z)
+    h = DequantizeLinear(hq, s, z)""",
+    )
+    text = text.replace("float[96] b1", "float s = {0.001}, int16 z = {0}")
+    model = example(text, tmp_path)
+    operators = Counter(node.op_type for node in optimised(model.path, tmp_path, unsigned=True).node)
+    assert operators["MatMul"] == 1
+    assert operators["QuantizeLinear"] == 2
