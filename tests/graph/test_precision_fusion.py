@@ -100,7 +100,7 @@ def test_padding_resizing_and_activations_stay_integers(scheme: str, unsigned: b
 
 @pytest.mark.parametrize("scheme", STATIC)
 def test_magika_quantizes_products_but_no_written_out_layers(scheme: str, tmp_path: Path) -> None:
-    """Its GELU and LayerNormalization are chains of Mul and Add: in 8 bits they cost a tenth of the accuracy."""
+    """GELU and LayerNormalization are chains of Mul and Add there; 8 bits cost a tenth of the accuracy."""
     spec = find_spec("magika")
     assert spec is not None, "magika is missing: pip install --no-deps -r tests/models.txt"
     assert spec.origin is not None

@@ -6,9 +6,10 @@ Maths, for activations x in the calibrated range [l, h] (0 included), weights W 
     s_w[c] = max|W[c]| / 127      W_q = round(W / s_w)      b_q = round(b / (s_x s_w)) as int32
     y = s_x s_w (W_q (x_q - z_x) + b_q), then quantized like x with the range of y
 
-In int8: Conv, Gemm, MatMul; between int8 nodes, on the way to the next product, Add, Mul, Concat, AveragePool,
-GlobalAveragePool, Sigmoid, LeakyRelu; Gather from a constant table; Relu and Clip behind one of them; and what
-only moves values (Reshape, Transpose, MaxPool, Slice, Pad with zeros, ...) where its input is int8 already.
+In int8: Conv, Gemm, MatMul; between int8 nodes, on the way to the next product, Add, Mul, Concat,
+AveragePool, GlobalAveragePool, Sigmoid, LeakyRelu; Gather from a constant table; Relu and Clip behind one of
+them; and what only moves values (Reshape, Transpose, MaxPool, Slice, Pad with zeros, ...) where its input is
+int8 already.
 l and h are the extremes on the calibration data, or what `quantization:ranges` chose.
 
 Does not apply to (they stay in float32, and their neighbours quantize):
@@ -16,8 +17,8 @@ Does not apply to (they stay in float32, and their neighbours quantize):
     - Conv and Gemm whose weight or bias is computed, Gemm with alpha or beta other than 1 or transA;
     - LSTM and GRU: static int8 kernels do not exist; `int8_dynamic` takes LSTM;
     - Softmax, normalisations, HardSwish and other activations, ReduceMean: no int8 kernel, or too inexact;
-    - Add, Mul and the like at the fringe of int8: it saves nothing, and GELU or LayerNormalization written out in
-      them (x * x * x, variances) does not survive 8 bits;
+    - Add, Mul and the like at the fringe of int8: it saves nothing, and GELU or LayerNormalization written
+      out in them (x * x * x, variances) does not survive 8 bits;
     - nodes inside the bodies of If, Loop and Scan, and nodes whose output such a body reads;
     - opsets below 13.
 
