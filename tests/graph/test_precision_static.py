@@ -41,7 +41,7 @@ def bench(tmp_path: Path, text: str, *, unsigned: bool = False) -> Bench:
 @pytest.mark.parametrize("unsigned", [False, True])
 def test_an_all_int8_cnn_computes_nothing_in_float(scheme: str, unsigned: bool, tmp_path: Path) -> None:
     made = bench(tmp_path, networks.RESIDUAL, unsigned=unsigned)
-    found = optimised(made.builder.build(made.everywhere(scheme, "on")).path, tmp_path)
+    found = optimised(made.builder.build(made.everywhere(scheme)).path, tmp_path)
     assert found["QLinearConv"] == 5
     assert found["QLinearAdd"] == 1
     assert found["QLinearConcat"] == 1
@@ -172,3 +172,20 @@ def test_recurrent_layers_stay_float_and_their_neighbours_quantize(tmp_path: Pat
     found = Counter(node.op_type for node in graph(made, made.everywhere(CHANNEL)).node)
     assert found["LSTM"] == 1
     assert found["QuantizeLinear"] > 0
+
+
+def test_a_tensor_that_a_rewrite_made_takes_the_range_of_its_only_shape(tmp_path: Path) -> None:
+    from edgeopt.graph.calibration import collect
+    from edgeopt.graph.precision._edit import Edit
+    from edgeopt.graph.precision._weights import Weights
+
+    made = bench(tmp_path, networks.RESIDUAL)
+    ranges = collect(made.model, made.samples)
+    graph = made.model.ir.clone().graph
+    pooled = next(node for node in graph if node.op_type == "GlobalAveragePool").outputs[0]
+    expected = Edit(graph, ranges, Weights(), lambda _: CHANNEL).pairs.affine(pooled)
+    pooled.name = "made_by_a_rewrite"  # Flatten alone reads it
+    assert Edit(graph, ranges, Weights(), lambda _: CHANNEL).pairs.affine(pooled) == expected
+    conv = next(node for node in graph if node.op_type == "Conv").outputs[0]
+    conv.name = "made_too"  # Relu reads it: its range says nothing of what is below zero
+    assert Edit(graph, ranges, Weights(), lambda _: CHANNEL).pairs.affine(conv) is None

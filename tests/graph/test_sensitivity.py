@@ -22,18 +22,22 @@ SIZE = 32
 MASK = np.where(np.arange(SIZE) < SIZE // 2, 0.0, -1e4).astype(np.float32)
 
 
-def saved(path: Path, last: float = 1.0, mask: NDArray[np.float32] = MASK) -> Model:
-    """Products, a mask and a softmax; the last product's weights are multiplied by `last`."""
+def saved(
+    path: Path, last: float = 1.0, mask: NDArray[np.float32] = MASK, activation: str = "Softmax"
+) -> Model:
+    """Products, a mask and an activation; the last product's weights are multiplied by `last`."""
     rng = np.random.default_rng(0)
     weights = {f"w{index}": rng.normal(0, 0.2, (SIZE, SIZE)).astype(np.float32) for index in range(3)}
     weights["w2"] *= np.float32(last)
+    if activation != "Softmax":
+        weights["w2"][SIZE // 2 :] = 0  # what is masked has no part in the result
     nodes = [
         helper.make_node("MatMul", ["x", "w0"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"], name="relu"),
         helper.make_node("MatMul", ["b", "w1"], ["c"], name="second"),
         helper.make_node("Add", ["c", "x"], ["d"], name="join"),
         helper.make_node("Add", ["d", "mask"], ["e"], name="masked"),
-        helper.make_node("Softmax", ["e"], ["f"], name="softmax"),
+        helper.make_node(activation, ["e"], ["f"], name="activation"),
         helper.make_node("MatMul", ["f", "w2"], ["y"], name="last"),
     ]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, SIZE]) for name in "xy")
@@ -65,10 +69,16 @@ def noises(model: Model, folder: Path, session: object = Session) -> dict[str, d
 
 
 def test_a_mask_that_stretches_a_range_is_found(tmp_path: Path) -> None:
-    found = noises(saved(tmp_path / "m.onnx"), tmp_path)[STATIC]
+    found = noises(saved(tmp_path / "m.onnx", activation="Neg"), tmp_path)[STATIC]
     (masked,) = (region for region, share in found.items() if share > 0.05)
-    assert masked == "second"  # the mask is added to what it computes
+    assert masked == "last"  # it reads what was masked
     assert all(share < 0.01 for region, share in found.items() if region != masked)
+
+
+def test_a_mask_before_a_softmax_is_not_quantized(tmp_path: Path) -> None:
+    found = noises(saved(tmp_path / "m.onnx"), tmp_path)[STATIC]
+    assert found
+    assert all(share < 0.01 for share in found.values())
 
 
 def test_without_the_mask_no_region_is_noisy(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edgeopt.graph.precision._edit import Edit
 
 
+_RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
+"""They keep every value."""
+
+
 class Pairs:
     """Which tensors of one candidate are int8, and how."""
 
@@ -43,8 +47,18 @@ class Pairs:
             return arithmetic.activation(float(array.min(initial=0.0)), float(array.max(initial=0.0)))
         if value.dtype not in (ir.DataType.FLOAT, None) or self._edit.ranges is None:
             return None
-        found = self._edit.ranges.of(str(value.name))
+        found = self._edit.ranges.of(str(value.name)) or self._range_behind(value)
         return None if found is None else arithmetic.activation(*found)
+
+    def _range_behind(self, value: ir.Value) -> tuple[float, float] | None:
+        """The range of what a rewrite made: that of what alone reads it, if that only reshapes it."""
+        edit, seen = self._edit, value
+        while edit.ranges is not None and str(seen.name) not in edit.ranges.by_tensor:
+            users = [user for user, index in seen.uses() if index == 0]
+            if len(users) != 1 or len(tuple(seen.uses())) != 1 or users[0].op_type not in _RESHAPING:
+                return None
+            seen = users[0].outputs[0]
+        return None if edit.ranges is None else edit.ranges.of(str(seen.name))
 
     def is_known(self, value: ir.Value) -> bool:
         """True if `value` is the output of a pair made here."""
