@@ -19,9 +19,10 @@ STATIC = ("int8_static_channel", "int8_static_tensor")
 INTEGER = frozenset({
     "Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Concat", "AveragePool",
     "GlobalAveragePool", "Sigmoid", "LeakyRelu", "Relu", "Clip", "MaxPool", "Pad", "Resize", "Reshape",
-    "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "Expand",
+    "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "Expand",
 })  # fmt: skip
-"""What computes on int8, or moves it. Mul does, too, but not where it is half of HardSwish."""
+"""What computes on int8, or moves it. Mul does, too, but not as half of HardSwish; Transpose, too, but the
+runtime inserts some itself where it changes layouts."""
 
 
 def optimised(path: Path, folder: Path, *, unsigned: bool) -> onnx.GraphProto:
