@@ -14,7 +14,7 @@ COMMANDS = [
     ["study"], ["study", "show"], ["study", "best"], ["study", "pareto"], ["study", "export"],
     ["devices"], ["devices", "list"], ["devices", "show"], ["devices", "check"],
     ["boards"], ["boards", "list"], ["boards", "add"], ["boards", "enroll"], ["boards", "probe"],
-    ["data"], ["data", "check"], ["rewrites"], ["rewrites", "list"],
+    ["data"], ["data", "check"], ["rewrites"], ["rewrites", "list"], ["rewrites", "explain"],
 ]  # fmt: skip
 
 
