@@ -45,3 +45,15 @@ def test_an_lstm_with_peepholes_stays_float(tmp_path: Path) -> None:
     bench = Bench.of(example(text, tmp_path), tmp_path)
     assert operators(bench) == {"LSTM": 1}
     assert all("int8_dynamic" not in point.options for point in bench.space.points)
+
+
+def test_an_embedding_before_a_transpose_keeps_its_sign(tmp_path: Path) -> None:
+    """The runtime moves the pair past the Transpose: without a zero point it would take it for uint8."""
+    text = """<ir_version: 8, opset_import: ["": 13]>
+    words (int64[1, 7] i) => (float[7, 1, 64] y) <float[100, 64] table> {
+        e = Gather(table, i)
+        t = Transpose <perm = [1, 0, 2]> (e)
+        y = Tanh(t)
+    }"""
+    bench = Bench.of(example(text, tmp_path), tmp_path)
+    assert bench.error(bench.everywhere("int8_dynamic")) < 0.02

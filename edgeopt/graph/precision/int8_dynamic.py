@@ -168,8 +168,10 @@ def _gather(node: ir.Node, edit: Edit) -> bool:
     stored = edit.shared(table, "int8 table", lambda: edit.initializer(f"{table.name}__int8", made.values))
     scale = edit.initializer(f"{node.name}__scale", made.scale)
     node.replace_input_with(0, stored)
+    # ONNX Runtime moves the pair past Transpose and the like, as uint8 where no zero point says int8.
+    zero = edit.initializer(f"{node.name}__zero", np.zeros((), np.int8))
     to_float = edit.make(
-        "DequantizeLinear", [output, scale], region=region_of(node), name=f"dq_{output.name}"
+        "DequantizeLinear", [output, scale, zero], region=region_of(node), name=f"dq_{output.name}"
     )
     edit.graph.insert_after(node, to_float)
     edit.take_over(output, to_float.outputs[0], but=to_float)
