@@ -169,3 +169,36 @@ def test_mobilenet_v2_is_rewritten_wholly(tmp_path: Path, batchnorm: bool) -> No
     done = rewriting.apply(graph, lambda *_: True)
     assert len([each for each in done if each.rewrite == "fold_batchnorm"]) == (52 if batchnorm else 0)
     assert "BatchNormalization" not in operators(graph)
+
+
+def test_a_scale_inside_a_hard_swish_stays_with_it(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+      <float three = {3}, float zero = {0}, float six = {6}, float[1,1,1,1] w = {2}>
+    {
+      a = Add(x, three)
+      c = Clip(a, zero, six)
+      m = Mul(x, c)
+      d = Div(m, six)
+      y = Conv(d, w)
+    }"""
+    graph = tagged(model(tmp_path / "m.onnx", text))
+    rewriting.apply(graph, lambda name, _: rewriting.is_usual(name))
+    assert operators(graph) == ["HardSwish", "Conv"]
+
+
+def test_opposite_rewrites_do_not_undo_each_other_for_ever(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1,2,4,4] x, float[1,2,4,4] u) => (float[1,4,4,4] y)
+      <float[2,2,1,1] v = {-1, 2, 0.5, 4}, float[2,2,1,1] w = {1, 2, 3, 4}>
+    {
+      p = Conv(x, v)
+      q = Conv(x, w)
+      c = Concat <axis = 1> (p, u)
+      s = Concat <axis = 1> (q, u)
+      y = Add(c, s)
+    }"""
+    graph = tagged(model(tmp_path / "m.onnx", text))
+    done = rewriting.apply(graph, lambda name, _: rewriting.is_exact(name))
+    assert [each.rewrite for each in done].count("merge_parallel_convs") == 1
+    assert "split_merged_conv" not in [each.rewrite for each in done]

@@ -35,7 +35,7 @@ from edgeopt.graph.flops import elements, node_flops
 from edgeopt.graph.matching import SHARED, Found, NodeRule, Refusal, before, chain, is_shared, made
 from edgeopt.graph.rewrites import Example
 
-ORDER = 46
+ORDER = 64
 EXACT = True
 RTOL = 1e-4
 
