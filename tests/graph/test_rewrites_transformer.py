@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import onnx
 import onnx_ir
 import pytest
 
@@ -82,6 +83,18 @@ def test_every_precision_builds_and_runs_after_all_of_them(tmp_path: Path, schem
     bench = Bench.of(networks.network(tmp_path, networks.TRANSFORMER), tmp_path)
     candidate = bench.everywhere(scheme, rewrites="on")
     assert bench.error(candidate) < 0.25
+
+
+def test_merged_siblings_are_quantized_by_the_ranges_of_their_parts(tmp_path: Path) -> None:
+    bench = Bench.of(networks.network(tmp_path, networks.TRANSFORMER), tmp_path)
+    scheme = "int8_static_tensor"
+    chosen = {point.site: scheme for point in bench.space.points if scheme in point.options}
+    merged = {point.site: "on" for point in bench.space.points if point.name == "merge_qkv"}
+    assert merged
+    graph = onnx.load(bench.builder.build(bench.space.candidate(chosen | merged)).path).graph
+    floats = {constant.name for constant in graph.initializer if constant.data_type == onnx.TensorProto.FLOAT}
+    assert "Split" in {node.op_type for node in graph.node}
+    assert not [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in floats]
 
 
 def test_a_scaled_value_loses_the_name_that_its_range_was_kept_by(tmp_path: Path) -> None:

@@ -51,14 +51,26 @@ class Pairs:
         return None if found is None else arithmetic.activation(*found)
 
     def _range_behind(self, value: ir.Value) -> tuple[float, float] | None:
-        """The range of what a rewrite made: that of what alone reads it, if that only reshapes it."""
-        edit, seen = self._edit, value
-        while edit.ranges is not None and str(seen.name) not in edit.ranges.by_tensor:
-            users = [user for user, index in seen.uses() if index == 0]
-            if len(users) != 1 or len(tuple(seen.uses())) != 1 or users[0].op_type not in _RESHAPING:
-                return None
-            seen = users[0].outputs[0]
-        return None if edit.ranges is None else edit.ranges.of(str(seen.name))
+        """The range of what a rewrite made, by what reads it: a reshaping, a Split, an Add of a constant."""
+        edit = self._edit
+        if edit.ranges is None or str(value.name) in edit.ranges.by_tensor:
+            return None if edit.ranges is None else edit.ranges.of(str(value.name))
+        users = [user for user, index in value.uses() if index == 0 or user.op_type == "Add"]
+        if len(users) != 1 or len(tuple(value.uses())) != 1:
+            return None
+        user = users[0]
+        if user.op_type == "Split" and not user.domain:
+            parts = [self._range_behind(output) for output in user.outputs]
+            known = [part for part in parts if part is not None]
+            whole = (min(low for low, _ in known), max(high for _, high in known)) if known else None
+            return whole if len(known) == len(parts) else None
+        behind = self._range_behind(user.outputs[0]) if user.op_type in (*_RESHAPING, "Add") else None
+        if behind is None or user.op_type != "Add":
+            return behind
+        added = edit.weights.floats(user.inputs[1] if user.inputs[0] is value else user.inputs[0])
+        if added is None or not added.size:
+            return None
+        return behind[0] - float(added.max()), behind[1] - float(added.min())
 
     def is_known(self, value: ir.Value) -> bool:
         """True if `value` is the output of a pair made here."""
