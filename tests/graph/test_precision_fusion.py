@@ -117,6 +117,28 @@ def test_magika_quantizes_products_but_no_written_out_layers(scheme: str, tmp_pa
     assert built.size_bytes < 0.3 * path.stat().st_size
 
 
+def test_silero_vad_ends_smaller_with_its_convolutions_static_and_its_lstm_dynamic(tmp_path: Path) -> None:
+    spec = find_spec("silero_vad")
+    assert spec is not None, "silero-vad is missing: pip install --no-deps -r tests/models.txt"
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "data" / "silero_vad_16k_sequence.onnx"
+    shapes = {"input": (16, 576), "h": (1, 1, 128), "c": (1, 1, 128)}
+    bench = Bench.of(freeze(load(path), shapes), tmp_path, unsigned=True)
+    chosen = {}
+    for point in (p for p in bench.space.points if p.family == "precision"):
+        static = STATIC[0] in point.options
+        recurrent = any(r.name == point.region and "LSTM" in r.op_types for r in bench.space.regions)
+        if static or recurrent:
+            chosen[point.site] = "int8_dynamic" if recurrent else STATIC[0]
+    built = bench.builder.build(bench.space.candidate(chosen))
+    found = optimised(built.path, tmp_path, unsigned=True)
+    operators = Counter(node.op_type for node in found.node)
+    assert operators["DynamicQuantizeLSTM"] == 1
+    assert operators["QLinearConv"] >= 5
+    assert not float_islands(found).keys() & (INTEGER | {"Mul", "pair"})
+    assert built.size_bytes < 0.3 * path.stat().st_size
+
+
 def test_int16_activations_would_compute_in_float(tmp_path: Path) -> None:
     """Why there is no scheme of 16-bit activations: the runtime has no such kernel, only conversions."""
     text = examples.MLP.replace("13", "21").replace("ir_version: 8", "ir_version: 10")
