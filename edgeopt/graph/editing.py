@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,16 +167,34 @@ def made_slice(
     graph: onnx_ir.Graph, x: onnx_ir.Value, axis: int, start: int, stop: int, name: str
 ) -> onnx_ir.Node:
     """A Slice `[start, stop)` along one axis, as the graph's opset writes it."""
+    return made_slices(graph, x, {axis: range(start, stop)}, name)
+
+
+def made_slices(
+    graph: onnx_ir.Graph, x: onnx_ir.Value, taken: Mapping[int, range], name: str
+) -> onnx_ir.Node:
+    """A Slice of some axes, as the graph's opset writes it: without steps before opset 10."""
     shape = sizes(x)
-    after = None if shape is None else [*shape[:axis], stop - start, *shape[axis + 1 :]]
+    after = None
+    if shape is not None:
+        after = [len(taken[axis]) if axis in taken else size for axis, size in enumerate(shape)]
+    ints = {
+        "starts": [each.start for each in taken.values()],
+        # What is before the first index is written as far below 0: -1 would be the last one.
+        "ends": [each.stop if each.stop >= 0 else np.iinfo(np.int32).min for each in taken.values()],
+        "axes": list(taken),
+        "steps": [each.step for each in taken.values()],
+    }
+    if all(step == 1 for step in ints["steps"]):
+        del ints["steps"]
     if graph.opset_imports.get("", 1) < 10:
-        ints = {"starts": start, "ends": stop, "axes": axis}
-        return made(
-            "Slice", [x], after, x.dtype, [onnx_ir.AttrInt64s(key, [value]) for key, value in ints.items()]
-        )
+        if "steps" in ints:
+            raise ValueError("Slice has no steps before opset 10")
+        given = [onnx_ir.AttrInt64s(key, numbers) for key, numbers in ints.items()]
+        return made("Slice", [x], after, x.dtype, given)
     bounds = [
-        add_initializer(graph, f"{name}_{key}", np.asarray([value], np.int64))
-        for key, value in (("start", start), ("end", stop), ("axis", axis))
+        add_initializer(graph, f"{name}_{key}", np.asarray(numbers, np.int64))
+        for key, numbers in ints.items()
     ]
     return made("Slice", [x, *bounds], after, x.dtype)
 

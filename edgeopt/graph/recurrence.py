@@ -10,7 +10,15 @@ import onnx_ir
 from numpy.typing import NDArray
 
 from edgeopt.graph.constants import add_initializer, array_of
-from edgeopt.graph.editing import before, made, made_reshape, made_slice, made_transpose, piece_of
+from edgeopt.graph.editing import (
+    before,
+    made,
+    made_reshape,
+    made_slice,
+    made_transpose,
+    piece_of,
+    slice_ranges,
+)
 from edgeopt.graph.flops import sizes
 from edgeopt.graph.matching import Found, Refusal, splice
 from edgeopt.graph.reading import read_by
@@ -289,7 +297,16 @@ def _sequence(
 
 
 def _step(value: onnx_ir.Value) -> tuple[onnx_ir.Value, int, int] | None:
-    """The sequence, axis and index that a value is one step of."""
+    """The sequence, axis and index that a value is one step of: of what a Slice turned round, if one did."""
+    step = _direct_step(value)
+    turned = before(step[0], {"Slice"}) if step is not None else None
+    if step is None or turned is None or turned.inputs[0] is None:
+        return step
+    ranges, (_, axis, index) = slice_ranges(turned) or {}, step
+    return (turned.inputs[0], axis, ranges[axis][index]) if list(ranges) == [axis] else step
+
+
+def _direct_step(value: onnx_ir.Value) -> tuple[onnx_ir.Value, int, int] | None:
     taken = before(value, {"Gather", "Squeeze", "Reshape"})
     if taken is None or taken.inputs[0] is None:
         return None

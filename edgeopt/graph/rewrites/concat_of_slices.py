@@ -6,7 +6,7 @@ Before:
     Concat(Slice(x, i, j), Slice(x, j, k)), also of Split's parts, and of indices with their axis kept
     (Unsqueeze(Gather(x, scalar)))
 After:
-    Slice(x, i, k); x itself where that is all of it
+    Slice(x, i, k); x itself where that is all of it; with step -1 where single indices descend
 
 Weights: start, end and axis, int64. Other inputs of the Concat stay. The pieces go where nothing else reads
 them.
@@ -25,7 +25,7 @@ from functools import partial
 
 import onnx_ir
 
-from edgeopt.graph.editing import Piece, made, made_slice, piece_of, replace
+from edgeopt.graph.editing import Piece, made, made_slice, made_slices, opset_of, piece_of, replace
 from edgeopt.graph.flops import sizes
 from edgeopt.graph.matching import Found, Refusal, bypass
 from edgeopt.graph.rewrites import Example
@@ -48,13 +48,35 @@ class ConcatOfSlices:
         pieces = [piece_of(value) for value in node.inputs]
         if shape is None or sum(piece is not None for piece in pieces) < MIN_RUN:
             return None
-        first, run = _longest_run(pieces, node.attributes.get_int("axis", 1) % len(shape))
+        axis = node.attributes.get_int("axis", 1) % len(shape)
+        back = _reversed(pieces, axis) if opset_of(node) >= 10 else None
+        if back is not None:
+            return Found((node,), partial(_turn, model.graph, node, back))
+        first, run = _longest_run(pieces, axis)
         if run is None:
             return Refusal("its pieces are not neighbours, in order, of one value and axis")
         whole = sizes(run.source)
         if whole is not None and (run.start, run.stop) == (0, whole[run.axis]) and first == (0, len(pieces)):
             return bypass(node, run.source)
         return Found((node,), partial(_join, model.graph, node, first, run))
+
+
+def _reversed(pieces: Sequence[Piece | None], axis: int) -> Piece | None:
+    """What single indices in descending order, and nothing else, make together; None for anything else."""
+    found = [piece for piece in pieces if piece is not None]
+    if len(found) < len(pieces) or any(piece.stop - piece.start != 1 for piece in found):
+        return None
+    first, last = found[0], found[-1]
+    if {(piece.source, piece.axis) for piece in found} != {(first.source, axis)}:
+        return None
+    if [piece.start for piece in found] != list(range(first.start, last.start - 1, -1)):
+        return None
+    return Piece(first.source, axis, last.start, first.stop)
+
+
+def _turn(graph: onnx_ir.Graph, node: onnx_ir.Node, run: Piece) -> Sequence[onnx_ir.Node]:
+    taken = {run.axis: range(run.stop - 1, run.start - 1, -1)}
+    return replace(graph, node, [made_slices(graph, run.source, taken, str(node.outputs[0].name))])
 
 
 def _longest_run(pieces: Sequence[Piece | None], axis: int) -> tuple[tuple[int, int], Piece | None]:
@@ -118,6 +140,8 @@ EXAMPLES = (
     _example("g = Gather(x, i) h = Gather(x, j) a = Unsqueeze(g, zero) b = Unsqueeze(h, zero)"
              " n = Neg(x) c = Concat <axis = 0> (n, a, b)",
              ("Neg", "Slice", "Concat", "Relu"), out="float[8,2] y"),
+    _example("g = Gather(x, i) h = Gather(x, j) a = Unsqueeze(g, zero) b = Unsqueeze(h, zero)"
+             " c = Concat <axis = 0> (b, a)", ("Slice", "Relu"), out="float[2,2] y"),
     _example("a = Slice(x, zero, two, zero) b = Slice(x, two, six, zero) c = Concat <axis = 0> (b, a)",
              None, "neighbours"),
 )  # fmt: skip
