@@ -22,11 +22,13 @@ from edgeopt.core.errors import RewriteError
 from edgeopt.graph import equivalence, rewriting
 from edgeopt.graph.model import Model, freeze, load, to_bytes
 from edgeopt.graph.regions import regions, tag
-from edgeopt.testing.graph_steps import STEPS
+from edgeopt.testing import graph_steps, graph_steps_of_sequences
 from edgeopt.testing.graph_under_construction import Graph
 from edgeopt.testing.rewrites import run
 
 OPSETS = tuple(range(9, 22))
+STEPS = graph_steps.STEPS + graph_steps_of_sequences.STEPS
+
 RTOL = 1e-3
 """Largest error after all rewrites, relative to the largest magnitude of an output."""
 
