@@ -71,7 +71,7 @@ def look(graph: onnx_ir.Graph, node: onnx_ir.Node) -> Found | Refusal | None:
         return SHARED
     if reader.inputs[0] is not value:
         return Refusal(f"it is a weight of {reader.op_type}")
-    folded = _folded(reader, *effect)
+    folded = folded_weights(reader, *effect)
     if isinstance(folded, str):
         return Refusal(folded)
     return Found((node,), partial(_replace, graph, node, position, reader, folded))
@@ -148,7 +148,7 @@ def _through(node: onnx_ir.Node, value: onnx_ir.Value, effect: Effect) -> Effect
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _folded(
+def folded_weights(
     reader: onnx_ir.Node, scale: Doubles, shift: Doubles
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]] | str:
     """The weight and the bias of the reader after the scale has gone into them; or why not."""
