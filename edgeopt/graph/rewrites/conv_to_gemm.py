@@ -11,7 +11,7 @@ Weights: W is (M, C, *kernel), W'' (M, C*prod(kernel)), the same numbers; b is (
 
 Does not apply when:
     - the convolution has groups, more than one window, or pads,
-    - W is not constant, a shape is not known, or the opset is below 7,
+    - W is not constant, a shape is not known, or the opset is below 7 (without b: below 11),
     - the Conv was made of a Gemm (gemm_to_conv).
 
 In float32 on x86, with onnxruntime's own optimizations, this is between 0.65 times (25,000 inputs, 1,000
@@ -52,8 +52,9 @@ def look(graph: onnx_ir.Graph, node: onnx_ir.Node) -> Found | Refusal | None:
         return None
     if geometry.kernel != read[2:] or geometry.is_padded:
         return Refusal("its kernel is not the whole map")
-    if opset_of(node) < 7:
-        return Refusal("Gemm does not broadcast its bias before opset 7")
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    if opset_of(node) < (7 if has_bias else 11):
+        return Refusal("Gemm does not broadcast its bias before opset 7, and needs one before 11")
     if node.metadata_props.get(MADE_BY) == "gemm_to_conv":
         return Refusal("it was made of a Gemm")
     if geometry.group != 1:
