@@ -12,7 +12,8 @@ Weights: Conv W (M, C, 1, 1) becomes Gemm W (M, C) with transB, the same numbers
 Does not apply when:
     - the chain holds anything else, or a Conv with groups, another kernel or computed weights,
     - a value in the chain is read elsewhere too, or is an output of the model,
-    - there is no Conv in the chain (nothing to gain), or a shape is not known.
+    - there is no Conv in the chain (nothing to gain), or a shape is not known,
+    - the opset is below 7 (below 11 where a Conv has no bias): Gemm demands one.
 
 Unlike Conv by Conv (conv_to_gemm) the whole chain has two axes, and one Reshape is left at its end.
 In float32 on x86 it is as fast as before (0.98 to 1.01 times, paired runs).
@@ -30,6 +31,7 @@ import onnx_ir
 
 from edgeopt.graph.constants import add_initializer, array_of, constant_of
 from edgeopt.graph.convolution import FLOATS, Geometry
+from edgeopt.graph.editing import opset_of
 from edgeopt.graph.flops import sizes
 from edgeopt.graph.matching import SHARED, Found, NodeRule, Refusal, before, chain, is_shared, made
 from edgeopt.graph.rewrites import Example
@@ -78,6 +80,9 @@ def _gate(graph: onnx_ir.Graph, last: onnx_ir.Node, written: Sequence[int]) -> F
             return Refusal("a Conv of the gate has groups, or a kernel other than 1 x 1")
         if array_of(conv.inputs[1]) is None or conv.inputs[0] is None or conv.inputs[0].dtype not in FLOATS:
             return Refusal("a weight of the gate is not a constant of floats")
+        has_bias = len(conv.inputs) > 2 and conv.inputs[2] is not None
+        if opset_of(conv) < (7 if has_bias else 11):
+            return Refusal("Gemm does not broadcast its bias before opset 7, and needs one before 11")
     return chain(graph, nodes, partial(_build, graph, nodes, written))
 
 
