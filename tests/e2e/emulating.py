@@ -66,7 +66,7 @@ class Emulated:
 
     def _times(self, artifact: Artifact) -> dict[str, float]:
         integer = dict.fromkeys(("DynamicQuantizeMatMul", "MatMulInteger", "QLinearMatMul"), self._integer_ms)
-        prices = {"MatMul": 1.0, "Gemm": 1.0, **integer}
+        prices = dict.fromkeys(("MatMul", "Gemm", "Conv", "MatMulNBits"), 1.0) | integer
         return {
             node.name or f"{node.op_type}_{index}": prices.get(node.op_type, 0.001)
             for index, node in enumerate(onnx.load(artifact.path).graph.node)
