@@ -94,9 +94,7 @@ def compare(
 def _timed(
     board: Board, artifacts: Mapping[str, Artifact], inputs: Inputs, protocol: Any
 ) -> dict[str, Measurement | CandidateFailed]:
-    return dict(
-        zip(artifacts, board.measure(list(artifacts.values()), inputs.feeds, protocol), strict=True)
-    )
+    return dict(zip(artifacts, board.measure(list(artifacts.values()), inputs.feeds, protocol), strict=True))
 
 
 def _artifact(path: Path, options: Mapping[str, object]) -> Artifact:

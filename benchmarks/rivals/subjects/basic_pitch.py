@@ -1,4 +1,4 @@
-"""basic-pitch 0.4: which notes sound in two seconds of music; 248 nodes, most of them shuffling. Apache-2.0."""
+"""basic-pitch 0.4: which notes sound in two seconds of music; 248 nodes, mostly shuffling. Apache-2.0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.rivals import subject
 SCORED_ON = "labels: chords synthesized here (F1 of their notes)"
 COUNT, SAMPLES, RATE = 240, 43844, 22050
 
-METRIC = '''"""F1 over the 88 notes: a note is heard where its mean activation in the middle of the sound is > 0.3."""
+METRIC = '''"""F1 over the 88 notes: heard is what is active in the middle of the sound, > 0.3 on average."""
 
 import numpy as np
 
@@ -48,10 +48,9 @@ def chord(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         pitch = 27.5 * 2 ** (note / 12)
         for harmonic in range(1, 9):
             if harmonic * pitch < RATE / 2:
-                loud = rng.uniform(0.5, 1.0) / harmonic ** rng.uniform(1.0, 2.0)
-                sound += 0.2 * loud * np.exp(-fall * time) * np.sin(
-                    2 * np.pi * harmonic * pitch * time + rng.uniform(0, 2 * np.pi)
-                )
+                loud = 0.2 * rng.uniform(0.5, 1.0) / harmonic ** rng.uniform(1.0, 2.0)
+                phase = 2 * np.pi * harmonic * pitch * time + rng.uniform(0, 2 * np.pi)
+                sound += loud * np.exp(-fall * time) * np.sin(phase)
     label = np.zeros(88, np.int64)
     label[played] = 1
     return (sound * np.minimum(1, time / 0.01)).astype(np.float32)[:, None], label

@@ -23,15 +23,15 @@ BLANK = 36
 
 
 def texts(logits):
-    """(20, n, 37) logits to n tuples: repeats dropped, then blanks."""
-    best = np.asarray(logits).argmax(-1).T
+    """(n, 20, 37) logits to n tuples: repeats dropped, then blanks."""
+    best = np.asarray(logits).reshape(-1, 20, 37).argmax(-1)
     return [tuple(c for c, p in zip(row, (BLANK, *row)) if c not in (p, BLANK)) for row in best.tolist()]
 
 
 def same_text(outputs, data):
-    said = np.concatenate(list(outputs[0]), axis=1) if isinstance(outputs[0], list) else outputs[0]
-    wanted = np.asarray(data["labels"])
-    return float(np.mean([s == tuple(c for c in w if c >= 0) for s, w in zip(texts(said), wanted.tolist())]))
+    wanted = [tuple(c for c in row if c >= 0) for row in np.asarray(data["labels"]).tolist()]
+    # Joined along the first axis, which is time: one sample after the other.
+    return float(np.mean([said == text for said, text in zip(texts(outputs[0]), wanted, strict=True)]))
 '''
 
 

@@ -95,7 +95,8 @@ def network(weights: dict[str, np.ndarray]) -> onnx.ModelProto:
         for name in ("enc_emb", "dec_emb", "fc_w", "fc_b")
     ]
     constants += [*gru_weights(weights, "enc"), *gru_weights(weights, "dec")]
-    constants += [numpy_helper.from_array(np.array([[2]]), "start"), numpy_helper.from_array(np.array([0]), "first")]
+    constants.append(numpy_helper.from_array(np.array([[2]]), "start"))
+    constants.append(numpy_helper.from_array(np.array([0]), "first"))
     graph = helper.make_graph(
         nodes, "g2p",
         [

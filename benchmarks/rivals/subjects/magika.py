@@ -16,7 +16,7 @@ SCORED_ON = "labels: the kind that a file's suffix says (top1)"
 SUFFIXES = {
     ".py": "python", ".toml": "toml", ".md": "markdown", ".json": "json", ".csv": "csv", ".html": "html",
     ".png": "png", ".npz": "npz", ".onnx": "onnx", ".so": "elf", ".yaml": "yaml", ".pyc": "pythonbytecode",
-    ".js": "javascript", ".css": "css", ".svg": "svg", ".xml": "xml", ".c": "c", ".sh": "shell", ".zip": "zip",
+    ".js": "javascript", ".css": "css", ".svg": "svg", ".xml": "xml", ".c": "c", ".sh": "shell",
 }  # fmt: skip
 EACH = 90
 """Files of one kind at most."""

@@ -7,7 +7,7 @@ def build(model: Path, calibration: Path, output: Path, **options: object) -> No
     """Quantize weights and activations to int8."""
     from feeds import feeds
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from prepared import prepared
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -16,6 +16,4 @@ def build(model: Path, calibration: Path, output: Path, **options: object) -> No
         def get_next(self) -> dict[str, object] | None:
             return next(self.left, None)
 
-    prepared = output.with_name("prepared.onnx")
-    quant_pre_process(model, prepared)
-    quantize_static(prepared, output, Reader(), **options)
+    quantize_static(prepared(model, output), output, Reader(), **options)
