@@ -44,6 +44,22 @@ def test_every_form_of_gru_is_computed_in_int8(
     assert bench.error(candidate) < 0.03
 
 
+def test_a_decoder_written_out_step_by_step_stores_its_weights_once(tmp_path: Path) -> None:
+    steps = "\n".join(
+        f"y{i}, h{i + 1} = GRU <hidden_size = 32, linear_before_reset = 1> (x{i}, w, r, b, , h{i})\n"
+        f"x{i + 1} = Squeeze(y{i}, axes)"
+        for i in range(4)
+    )
+    text = f"""<ir_version: 8, opset_import: ["": 13]>
+    decoder (float[1, 1, 32] x0, float[1, 1, 32] h0) => (float[1, 1, 32] x4)
+    <float[1, 96, 32] w, float[1, 96, 32] r, float[1, 192] b, int64[1] axes = {{1}}> {{ {steps} }}"""
+    bench = Bench.of(example(text, tmp_path), tmp_path)
+    candidate = bench.everywhere("int8_dynamic")
+    graph = onnx.load(bench.builder.build(candidate).path).graph
+    assert sorted(tuple(t.dims) for t in graph.initializer if len(t.dims) == 2) == [(32, 96)] * 2
+    assert bench.error(candidate) < 0.03
+
+
 @pytest.mark.parametrize(
     ("attributes", "steps"), [('activations = ["Sigmoid", "Relu"]', 5), ("clip = 3.0", 5), ("", 33)]
 )

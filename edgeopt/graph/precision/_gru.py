@@ -105,13 +105,17 @@ class _Writer:
         after = weights.hidden_bias[2 * hidden :]
         if not self._resets_after:
             before[2 * hidden :] += after
-        inputs = self._product(operand(self._node, 0), weights.w, f"{name}_w", before)
+        matrix = self._integers(1, f"gru w {index}", weights.w, f"{name}_w")
+        added = self._edit.initializer(f"{name}_w__bias", before)
+        inputs = self._multiply(operand(self._node, 0), matrix, f"{name}_w", added)
         slices = self._split(inputs, [1] * self._steps, 0, name)
         state = self._initial(index)
-        recurrent = self._integers(
-            weights.r if self._resets_after else weights.r[:, : 2 * hidden], f"{name}_r"
-        )
-        new_only = None if self._resets_after else self._integers(weights.r[:, 2 * hidden :], f"{name}_n")
+        if self._resets_after:
+            recurrent, new_only = self._integers(2, f"gru r {index}", weights.r, f"{name}_r"), None
+        else:
+            gates, new = np.split(weights.r, [2 * hidden], axis=1)
+            recurrent = self._integers(2, f"gru gates {index}", gates, f"{name}_r")
+            new_only = self._integers(2, f"gru new {index}", new, f"{name}_n")
         new_bias = self._edit.initializer(f"{name}_bn", after) if self._resets_after else None
         reverse = self._reverse == "reverse" or (self._reverse == "bidirectional" and index == 1)
         order = range(self._steps - 1, -1, -1) if reverse else range(self._steps)
@@ -186,17 +190,25 @@ class _Writer:
         zeros = np.zeros((batch if isinstance(batch, int) else 1, self._hidden), np.float32)
         return self._edit.initializer(f"{self._name}_h0_{index}", zeros)
 
-    def _integers(self, weight: Floats, name: str) -> tuple[ir.Value, ir.Value]:
-        """int8 (inputs, columns) and a scale per column, shared by all steps."""
-        scale = weight_scale(weight, 1)
-        levels = np.ascontiguousarray(quantize_weight(weight, scale, 1))
-        return self._edit.initializer(f"{name}__int8", levels), self._edit.initializer(
-            f"{name}__scale", scale
-        )
+    def _integers(
+        self, operand_index: int, form: str, weight: Floats, name: str
+    ) -> tuple[ir.Value, ir.Value]:
+        """int8 (inputs, columns) and a scale per column: of all steps, and of all GRUs with this weight.
 
-    def _product(self, data: ir.Value, weight: Floats, name: str, bias: Floats) -> ir.Value:
-        added = self._edit.initializer(f"{name}__bias", bias)
-        return self._multiply(data, self._integers(weight, name), name, added)
+        A decoder that is written out step by step is many nodes with one weight.
+
+        Args:
+            operand_index: The node's input that `weight` is (a part of).
+            form: Which part.
+        """
+        edit = self._edit
+
+        def make() -> tuple[ir.Value, ir.Value]:
+            scale = weight_scale(weight, 1)
+            levels = np.ascontiguousarray(quantize_weight(weight, scale, 1))
+            return edit.initializer(f"{name}__int8", levels), edit.initializer(f"{name}__scale", scale)
+
+        return edit.shared(operand(self._node, operand_index), form, make)
 
     def _multiply(
         self, data: ir.Value, weight: tuple[ir.Value, ir.Value], name: str, bias: ir.Value | None = None

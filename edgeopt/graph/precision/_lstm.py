@@ -6,6 +6,7 @@ Source: ONNX LSTM-7 and -14; ONNX Runtime ContribOperators, DynamicQuantizeLSTM:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,19 +42,13 @@ def is_quantizable(node: ir.Node) -> bool:
 
 def quantize_lstm(node: ir.Node, edit: Edit) -> bool:
     """Replace `node`; False (and nothing changed) if its weights are not finite."""
-    made = []
-    for value in node.inputs[1:3]:
-        floats = edit.weights.floats(value)
-        if floats is None or value is None:
-            return False
-        scale = np.maximum(np.abs(floats).max(axis=2), np.finfo(np.float32).tiny) / np.float32(127)
-        levels = np.rint(floats / scale[:, :, None]).astype(np.int8).transpose(0, 2, 1)
-        made.append((str(value.name), np.ascontiguousarray(levels), scale))
-    values, parameters = [], []
-    for name, levels, scale in made:
-        values.append(edit.initializer(f"{name}__int8", levels))
-        parameters.append(edit.initializer(f"{name}__scale", scale))
-        parameters.append(edit.initializer(f"{name}__zero", np.zeros(scale.shape, np.int8)))
+    weights = [value for value in node.inputs[1:3] if value is not None]
+    if any(edit.weights.floats(value) is None for value in weights):
+        return False
+    # One weight may be that of many nodes: of a decoder that is written out step by step.
+    made = [edit.shared(value, "lstm", partial(_int8, value, edit)) for value in weights]
+    values = [levels for levels, _, _ in made]
+    parameters = [parameter for _, *both in made for parameter in both]
     others = [*node.inputs[3:_PEEPHOLES], None, None, None, None, None][: _PEEPHOLES - 3]
     fused = edit.make(
         "DynamicQuantizeLSTM",
@@ -69,3 +64,16 @@ def quantize_lstm(node: ir.Node, edit: Edit) -> bool:
         edit.take_over(old, new)
     edit.graph.remove(node, safe=True)
     return True
+
+
+def _int8(value: ir.Value, edit: Edit) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """(D, inputs, 4H) int8, and of each of the (D, 4H) columns the scale and the zero point."""
+    floats, name = edit.weights.floats(value), str(value.name)
+    assert floats is not None  # noqa: S101 - the caller has looked
+    scale = np.maximum(np.abs(floats).max(axis=2), np.finfo(np.float32).tiny) / np.float32(127)
+    levels = np.rint(floats / scale[:, :, None]).astype(np.int8).transpose(0, 2, 1)
+    return (
+        edit.initializer(f"{name}__int8", np.ascontiguousarray(levels)),
+        edit.initializer(f"{name}__scale", scale),
+        edit.initializer(f"{name}__zero", np.zeros(scale.shape, np.int8)),
+    )
