@@ -31,13 +31,15 @@ LOADED = "ORT all"
 UNTOUCHED = "original"
 """The original with the runtime's optimizations off."""
 OURS = "edgeopt"
+SMALLEST = "edgeopt, size"
+"""Of the models that other tools break: the smallest file that is not slower than the original."""
 
 
 def compare(
     layout: Layout,
     subject: str,
     made: Mapping[str, Path | str],
-    ours: Mapping[str, Any] | str,
+    ours: Mapping[str, Mapping[str, Any] | str],
     *,
     threads: int,
     effort: Any,
@@ -46,11 +48,12 @@ def compare(
 
     Args:
         made: Of each rival the model, or why there is none.
-        ours: edgeopt's answer, or why there is none.
+        ours: edgeopt's answers by the variant's name, or why there is none.
 
     Returns:
         `{"subject", "variants": {name: {"p50_ms", "size_bytes", "score", "drop", "n", "failure"}},
-        "comparisons": […], "load"}`; a figure that is not known is None.
+        "comparisons": […], "load", "study"}`; a figure that is not known is None; `study` is what edgeopt
+        says of its own search.
     """
     project = layout.project(subject)
     with contextlib.chdir(project):
@@ -67,10 +70,11 @@ def compare(
             rows[name] = {"failure": what}
         else:
             artifacts[name] = _artifact(what, options)
-    if isinstance(ours, str):
-        rows[OURS] = {"failure": ours}
-    else:
-        artifacts[OURS] = _artifact(Path(ours["artifact"]), ours["best"]["session_options"])
+    for name, answer in ours.items():
+        if isinstance(answer, str):
+            rows[name] = {"failure": answer}
+        else:
+            artifacts[name] = _artifact(Path(answer["artifact"]), answer["best"]["session_options"])
     with contextlib.chdir(project), contextlib.closing(Probe()) as probe:
         for name, artifact in artifacts.items():
             rows[name] = {"size_bytes": artifact.size_bytes, **_score(inputs, artifact, probe)}
@@ -87,7 +91,21 @@ def compare(
         "variants": rows,
         "comparisons": comparisons(list(results), list(results.values()), 0.0),
         "load": os.getloadavg()[0],
-        "verdict": None if isinstance(ours, str) else ours["verdict"],
+        "study": None if isinstance(found := ours[OURS], str) else _study(found),
+    }
+
+
+def _study(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """How the search ended, and why references and finalists lost."""
+    refused = {row["name"]: row["reason"] for row in ours["references"] if row.get("reason")}
+    lost = {f"trial {row['trial']}": row["rejected"] for row in ours["final"] if row["rejected"]}
+    return {
+        "verdict": ours["verdict"],
+        "best": ours["best"]["name"],
+        "trials": ours["trials"],
+        "failed": ours["failed"],
+        "device_seconds": ours["device_seconds"],
+        "refused": refused | lost,
     }
 
 

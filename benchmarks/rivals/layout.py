@@ -45,9 +45,9 @@ class Layout:
         """What a tool made: `model.onnx`, or `failed.json` that says why not."""
         return self.root / "work" / subject / tool
 
-    def optimized(self, subject: str) -> Path:
-        """What edgeopt made."""
-        return self.root / "work" / subject / "edgeopt"
+    def optimized(self, subject: str, objective: str) -> Path:
+        """What edgeopt made, with that objective."""
+        return self.root / "work" / subject / f"edgeopt-{objective}"
 
     def compared(self, subject: str) -> Path:
         """Figures and scores of all variants."""

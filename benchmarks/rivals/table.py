@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.rivals.compare import LOADED, OURS, UNTOUCHED
+from benchmarks.rivals.compare import LOADED, OURS, SMALLEST, UNTOUCHED
 
 EQUAL = 1.03
 """Latencies closer than this are equal."""
 MAX_DROP = 0.01
 """Of the original's score: who loses more is no rival."""
 FASTER = 1.5
+FRAGILE = ("magika", "silero_vad", "basic_pitch", "g2p_en", "captcha_whisperer", "transformer")
+"""Models that other tools break: each must end smaller, not slower and within 1 %."""
 
 Row = Mapping[str, Any]
 
@@ -50,7 +52,7 @@ def judged(model: Row) -> dict[str, Any]:
     if ours.get("failure") or not ours:
         return {"best": None, "behind": None, "speedup": None, "why": ours.get("failure", "not run")}
     able = valid(variants)
-    rivals = [name for name in able if name != OURS]
+    rivals = [name for name in able if name not in (OURS, SMALLEST)]
     # The original always is: it was measured, and drops nothing.
     best = min(rivals, key=lambda name: ratio(model, name, LOADED)[0])
     behind, interval = ratio(model, OURS, best)
@@ -67,12 +69,17 @@ def _why(model: Row, best: str, behind: float, interval: Sequence[float] | None)
     if behind <= EQUAL:
         return ""
     if interval is None:
-        return "noise unknown: too few turns"
+        return f"{best} takes 1/{behind:.2f} of its time; the noise is unknown, too few turns"
     if interval[0] <= EQUAL:
-        return f"within the noise ({interval[0]:.2f} to {interval[1]:.2f})"
-    if model["verdict"] == "original":
-        return f"the search found nothing beyond the noise; {best} is {behind:.2f} times as fast"
-    return f"{best} is {behind:.2f} times as fast"
+        return f"within the noise of {best} ({interval[0]:.2f} to {interval[1]:.2f})"
+    return f"{best} takes 1/{behind:.2f} of its time; {_told(model['study'])}"
+
+
+def _told(study: Row) -> str:
+    """What the study itself says of how it ended."""
+    said = f"the study of {study['trials']} trials ended with {study['best']!r} ({study['verdict']})"
+    refused = [f"{name}: {reason}" for name, reason in study["refused"].items()]
+    return f"{said}, and refused {'; '.join(refused)}" if refused else said
 
 
 def summary(models: Sequence[Row]) -> dict[str, Any]:
@@ -97,11 +104,31 @@ def summary(models: Sequence[Row]) -> dict[str, Any]:
     return {
         "models": len(models),
         "best_or_equal": len(good),
-        "faster": sum((one["speedup"] or 0) >= FASTER for one in stands.values()),
+        "faster": sum(
+            OURS in valid(model["variants"]) and stands[model["subject"]]["speedup"] >= FASTER
+            for model in models
+        ),
         "exceptions": {name: one["why"] for name, one in stands.items() if name not in good},
+        "fragile": {name: _fragile(m) for m in models if (name := m["subject"]) in FRAGILE},
         "failures": failures,
         "dropped_over_limit": {name: where for name, where in sorted(lossy.items()) if where},
     }
+
+
+def _fragile(model: Row) -> dict[str, dict[str, bool]]:
+    """Of each of edgeopt's variants: is it smaller, not slower beyond the noise, within the drop?"""
+    variants = model["variants"]
+    kept = {}
+    for name in (OURS, SMALLEST):
+        if variants.get(name, {}).get("p50_ms") is None:
+            continue
+        found, interval = ratio(model, name, LOADED)
+        kept[name] = {
+            "smaller": variants[name]["size_bytes"] < variants[LOADED]["size_bytes"],
+            "not slower": found <= 1 or bool(interval and interval[0] <= 1),
+            "within 1 %": name in valid(variants),
+        }
+    return kept
 
 
 def markdown(document: Mapping[str, Any]) -> str:
@@ -126,7 +153,9 @@ def _of_model(model: Row, scored_on: str) -> list[str]:
         "| variant | median ms | of ORT all (95 %) | KB | score | drop | why |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name in sorted(model["variants"], key=lambda one: (one not in (UNTOUCHED, LOADED), one == OURS)):
+    for name in sorted(
+        model["variants"], key=lambda one: (one not in (UNTOUCHED, LOADED), one in (OURS, SMALLEST))
+    ):
         row = model["variants"][name]
         lines.append(f"| {name} | {' | '.join(_cells(model, name, row))} |")
     if stands["behind"] is not None:
@@ -159,6 +188,10 @@ def _summary(found: Mapping[str, Any]) -> list[str]:
         f"{found['models']}.",
     ]  # fmt: skip
     lines += [f"- Exception {name}: {why}" for name, why in found["exceptions"].items()]
+    for name, variants in found["fragile"].items():
+        for variant, kept in variants.items():
+            said = ", ".join(f"{what}: {'yes' if is_so else 'no'}" for what, is_so in kept.items())
+            lines.append(f"- {name} by {variant}: {said}.")
     lines += [
         f"- {tool} failed on {len(where)}: {', '.join(sorted(where))}."
         for tool, where in found["failures"].items()
