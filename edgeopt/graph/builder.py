@@ -22,7 +22,7 @@ from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.precision._edit import MARK, Edit, drop_unused
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import region_of, tag
-from edgeopt.graph.serialize import check_supported, needed_ir_version
+from edgeopt.graph.serialize import check_supported, needed_ir_version, with_outline
 from edgeopt.graph.space import DEFAULT_LEVEL, ON, QUANTIZABLE_OPSET, quantizable
 
 BUILDER_VERSION = 2
@@ -73,7 +73,7 @@ class Builder:
         self._weights = Weights()
         self._names = {name for region in space.regions for name in region.nodes}
         self._bases: dict[bool, ir.Model] = {}
-        self._rewritten: OrderedDict[tuple[bool, frozenset[str]], ir.Model | None] = OrderedDict()
+        self._rewritten: OrderedDict[tuple[bool, str], ir.Model | None] = OrderedDict()
 
     def build(self, candidate: Candidate) -> Artifact:
         """The artifact of a candidate.
@@ -170,8 +170,8 @@ class Builder:
             opset, ir_version = graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
             if opset > self._max_opset or ir_version > self._max_ir:
                 check_supported(graph, self._max_opset, self._max_ir, "the board's runtime")
-            content = to_bytes(graph)
-            onnx.checker.check_model(content)
+            content, outline = with_outline(graph)
+            onnx.checker.check_model(outline)
         except (ModelError, onnx.checker.ValidationError) as error:
             raise CandidateFailed(f"the candidate cannot be built: {_first_line(error)}") from error
         return content, opset, ir_version
@@ -182,7 +182,7 @@ class Builder:
         A set of rewrites that comes a second time is kept from then on: most come once.
         """
         enabled = _enabled(candidate)
-        key = (for_precision and self._model.opset < QUANTIZABLE_OPSET, enabled)
+        key = (for_precision and self._model.opset < QUANTIZABLE_OPSET, value_digest(sorted(enabled)))
         kept = self._rewritten.get(key)
         if kept is not None:
             self._rewritten.move_to_end(key)

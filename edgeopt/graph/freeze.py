@@ -31,7 +31,8 @@ def freeze(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Model:
 
     Raises:
         ConfigError: `shapes` names an input that the model does not have, or a size below 1.
-        ModelError: An input stays open, has another rank or size, or the sizes contradict each other.
+        ModelError: An input stays open, is empty, has another rank or size, or the sizes contradict each
+            other.
     """
     sizes = _bind({spec.name: spec.shape for spec in model.inputs}, shapes)
     symbols = _symbols(model.ir.graph, sizes)
@@ -146,6 +147,11 @@ def _settle(
         raise ModelError(
             f"input {spec.name!r} has open sizes: {_named(value)}",
             hint=f"give --shape {spec.name}={example} with numbers, or data (--data) that has them",
+        )
+    if 0 in settled:
+        raise ModelError(
+            f"input {spec.name!r} is [{_text(sizes)}]: with the size 0 it holds nothing to compute with",
+            hint="export the model with an open size there (torch.onnx.export: dynamic_axes, dynamic_shapes)",
         )
     return tuple(size for size in settled if size is not None)
 

@@ -161,6 +161,7 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
 
 def _normalise(proto: onnx.ModelProto) -> onnx_ir.Model:
     _name_nodes(proto.graph)
+    _open_negative_sizes(proto.graph)
     model = onnx_ir.from_proto(proto)
     if model.functions:
         model = passes.InlinePass()(model).model
@@ -181,3 +182,11 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
             name = f"{node.op_type}_{index}_{number}"
         taken.add(name)
         node.name = name
+
+
+def _open_negative_sizes(graph: onnx.GraphProto) -> None:
+    """Take -1 as a size that is left open, as runtimes do: some exporters write it."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_value < 0:
+                dimension.Clear()

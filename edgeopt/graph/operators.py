@@ -28,7 +28,7 @@ def check_operators(proto: onnx.ModelProto, path: Path, limits: Limits) -> None:
 
     Raises:
         ModelError: An opset is newer than onnx knows, a domain is unknown, functions call each other in a
-            circle, or there are too many nodes.
+            circle, there are too many nodes, or a constant is sparse.
     """
     newest = onnx.defs.onnx_opset_version()
     for imported in proto.opset_import:
@@ -46,10 +46,28 @@ def check_operators(proto: onnx.ModelProto, path: Path, limits: Limits) -> None:
                     hint="edgeopt runs the operators of onnx and of onnxruntime's CPU build "
                     "(com.microsoft); export without custom operators",
                 )
+    if (sparse := next(_sparse(proto), None)) is not None:
+        raise ModelError(
+            f"{path} holds the sparse constant {sparse!r}, which edgeopt does not read",
+            hint="export it as a plain tensor",
+        )
     counted: dict[_Function, int] = {}
     count = _inlined(proto.graph.node, functions, counted, (), path)
     if count > limits.max_nodes:
         raise ModelError(f"{path} has {count} nodes, more than {limits.max_nodes}")
+
+
+def _sparse(proto: onnx.ModelProto) -> Iterator[str]:
+    """Names of sparse constants, wherever they are."""
+    graphs = [proto.graph]
+    for body in (proto.graph.node, *(function.node for function in proto.functions)):
+        for node in _all(body):
+            for attribute in node.attribute:
+                graphs += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+                if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+                    yield node.name or node.op_type
+    for graph in graphs:
+        yield from (constant.values.name for constant in graph.sparse_initializer)
 
 
 def is_quantized(model: onnx_ir.Model) -> bool:

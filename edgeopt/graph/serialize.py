@@ -9,9 +9,11 @@ from pathlib import Path
 
 import onnx
 import onnx_ir
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from edgeopt.core.errors import ModelError
 from edgeopt.core.files import write_atomically
+from edgeopt.graph.encoding import encode
 
 TAG_PREFIXES = ("edgeopt.", "pkg.onnxscript.rewriter.")
 """Metadata of ours: of no use to a runtime, and not to be found in older IR versions."""
@@ -68,11 +70,19 @@ def to_bytes(model: onnx_ir.Model) -> bytes:
     Raises:
         ModelError: Larger than protobuf allows (2 GiB).
     """
+    return with_outline(model)[0]
+
+
+def with_outline(model: onnx_ir.Model) -> tuple[bytes, bytes]:
+    """`to_bytes`, and the same without the content of large weights: it is soon checked (`onnx.checker`).
+
+    Raises:
+        ModelError: Larger than protobuf allows (2 GiB).
+    """
     try:
-        content: bytes = to_proto(model).SerializeToString(deterministic=True)
-    except (ValueError, onnx_ir.serde.SerdeError) as error:
+        return encode(model, to_proto)
+    except (ValueError, EncodeError, onnx_ir.serde.SerdeError) as error:
         raise ModelError(f"the model cannot be written as one file: {error}") from error
-    return content
 
 
 def serialize(model: onnx_ir.Model, path: Path) -> None:
