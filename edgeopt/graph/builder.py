@@ -160,7 +160,7 @@ class Builder:
                 fits and not named and hashlib.sha256(content).hexdigest() == self._model.digest
             ):  # no external data
                 return content, self._model.opset, self._model.ir_version
-            graph = self._model.ir
+            graph = self._model.ir.clone()
         else:
             graph = self._rewrite(candidate, for_precision=bool(schemes))
             if schemes:

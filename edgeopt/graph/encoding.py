@@ -35,7 +35,7 @@ def encode(model: onnx_ir.Model, to_proto: Callable[[onnx_ir.Model], onnx.ModelP
     """The content of a model's file, and the same with all large weights empty: enough to check the graph.
 
     Args:
-        model: Left as it is.
+        model: The caller's own: its large weights are taken out meanwhile, and then put back.
         to_proto: Makes the message.
 
     Raises:
@@ -118,7 +118,7 @@ def _content(tensor: onnx_ir.TensorProtocol) -> Part:
     if isinstance(tensor, onnx_ir.Tensor) and tensor.dtype.bitwidth >= 8:
         array = tensor.numpy()
         if array.flags.c_contiguous:
-            return memoryview(array.reshape(-1).view(np.uint8))
+            return array.reshape(-1).view(np.uint8).data
     return tensor.tobytes()
 
 

@@ -70,11 +70,14 @@ def to_bytes(model: onnx_ir.Model) -> bytes:
     Raises:
         ModelError: Larger than protobuf allows (2 GiB).
     """
-    return with_outline(model)[0]
+    return with_outline(model.clone())[0]  # others may read it meanwhile
 
 
 def with_outline(model: onnx_ir.Model) -> tuple[bytes, bytes]:
     """`to_bytes`, and the same without the content of large weights: it is soon checked (`onnx.checker`).
+
+    Args:
+        model: The caller's own: weights are taken out of it while it is encoded, and then put back.
 
     Raises:
         ModelError: Larger than protobuf allows (2 GiB).

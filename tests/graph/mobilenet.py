@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 def mobilenet_v2(size: int = 224, *, batchnorm: bool = False, seed: int = 0) -> onnx.ModelProto:
     """Input `x` (1, 3, size, size), output `y` (1, 1000)."""
-    graph = _Graph(seed, batchnorm)
+    graph = NetworkGraph(seed, batchnorm)
     value, c = graph.conv("x", 3, 32, 3, 2), 32
     for t, out, n, stride in [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
                               (6, 160, 3, 2), (6, 320, 1, 1)]:  # fmt: skip
@@ -29,7 +29,9 @@ def mobilenet_v2(size: int = 224, *, batchnorm: bool = False, seed: int = 0) -> 
     return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-class _Graph:
+class NetworkGraph:
+    """Writes nodes one after the other, with random weights."""
+
     def __init__(self, seed: int, batchnorm: bool) -> None:
         self.random = np.random.default_rng(seed)
         self.batchnorm = batchnorm

@@ -78,10 +78,12 @@ class FoldBatchNorm:
         bias_scale = attributes.pop("beta").as_float() if "beta" in attributes else 1.0  # Gemm's C
         has_bias = len(product.inputs) > 2 and product.inputs[2] is not None
         bias = bias_scale * _double(product.inputs[2]) if has_bias else np.zeros_like(mean)
-        weight, kind = _double(product.inputs[1]), constant_of(product.inputs[1]).dtype
+        given = constant_of(product.inputs[1])
+        kind, weight = given.dtype, np.empty_like(given, order="C")
         with np.errstate(all="ignore"):
             factor = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
-            weight = (weight * self._per_channel(factor, product, weight.shape)).astype(kind)
+            scales = self._per_channel(factor, product, weight.shape)
+            np.multiply(given, scales, out=weight, dtype=np.float64, casting="unsafe")  # no copy in double
             bias = ((bias - mean) * factor + beta).astype(kind)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             return MatchResult().fail("the folded weight overflows its type", norm)
