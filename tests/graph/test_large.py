@@ -88,8 +88,8 @@ def built(folder: Path, path: Path) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize(
     ("rows", "count"),
-    [(4096, 2), pytest.param(16384, 4, marks=[pytest.mark.long, pytest.mark.timeout(1200)])],
-    ids=["128 MiB", "1 GiB"],
+    [(2048, 2), pytest.param(16384, 4, marks=[pytest.mark.long, pytest.mark.timeout(1200)])],
+    ids=["64 MiB", "1 GiB"],
 )
 def test_the_hosts_memory_stays_near_the_models_size(tmp_path: Path, rows: int, count: int) -> None:
     size_bytes = rows * 4096 * 4 * count
