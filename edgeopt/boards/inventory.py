@@ -211,9 +211,15 @@ def _read(file: Path) -> dict[str, NamedBoard]:
 
 def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
     keys = {"device", "url", "python", "identity", "model", "power_cycle", "meter"}
-    if not isinstance(fields, dict) or not {"device", "url"} <= set(fields) <= keys:
+    given = set(fields) if isinstance(fields, dict) else set()
+    if not {"device", "url"} <= given <= keys:
+        wrong = [f"has no {key}" for key in sorted({"device", "url"} - given)]
+        wrong += [f"has an unknown key {key!r}" for key in sorted(given - keys)]
         may = ", ".join(sorted(keys - {"device", "url"}))
-        raise ConfigError(f"{file}: board {name!r} needs device and url, and may have {may}")
+        raise ConfigError(
+            f"{file}: board {name!r} {' and '.join(wrong)}",
+            hint=f"a board needs device and url, and may have {may}",
+        )
     fields = dict(fields)
     table = fields.pop("meter", None)
     meter = None if table is None else of_table(table, f"{file}: board {name!r}")
@@ -226,7 +232,11 @@ def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
 
 def _check(board: NamedBoard, where: str) -> None:
     if board.name in RESERVED or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", board.name):
-        raise ConfigError(f"{where}: {board.name!r} cannot be the name of a board")
+        raise ConfigError(
+            f"{where}: {board.name!r} cannot be the name of a board",
+            hint="a letter or digit of ASCII, then letters, digits, '.', '_' and '-'; "
+            f"and not {', '.join(RESERVED)}",
+        )
     try:
         board.address  # noqa: B018 - raises where it makes no sense
     except ConfigError as error:

@@ -99,7 +99,14 @@ class Claim:
 
 
 def described(held: Mapping[str, Any]) -> str:
-    """Somebody who has or has reserved a board, in words: `ann@desk for 12 min, since 14:03: edgeopt …`."""
+    """Somebody who has or has reserved a board, in words: `ann@desk for 12 min, since 14:03: edgeopt …`.
+
+    One line, whatever stands in the record: whoever may log in to the board may write it.
+    """
+    return "".join(one if one.isprintable() else " " for one in _described(held))
+
+
+def _described(held: Mapping[str, Any]) -> str:
     since = time.strftime("%H:%M", time.localtime(time.time() - held["for_s"]))
     text = f"{held['owner']} for {_duration(held['for_s'])}, since {since}"
     if held.get("left_s") is not None:

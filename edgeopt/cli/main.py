@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from edgeopt.cli.answer import Answer
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str], debug: bool, stream: IO[str] | None) -> int:
     """Run one command; `stream` receives its one JSON document, None shows it to a person."""
-    from edgeopt.cli.app import app
-
     try:
+        from edgeopt.cli.app import app  # in here: it may take long enough for somebody to interrupt it
+
         answer = app(argv, prog_name="edgeopt", standalone_mode=False)
         if isinstance(answer, Answer):
             _print(answer, stream)
@@ -75,7 +75,8 @@ def _print(answer: Answer, stream: IO[str] | None) -> None:
 def _fail(why: Failure, stream: IO[str] | None) -> int:
     print(why.lines(), file=sys.stderr)
     if stream is not None:
-        print(Answer(why.document(), text=str).to_json(), file=stream, flush=True)
+        with suppress(BrokenPipeError):
+            print(Answer(why.document(), text=str).to_json(), file=stream, flush=True)
     return why.exit_code
 
 
@@ -87,7 +88,11 @@ def _only_the_document() -> Iterator[IO[str]]:
     os.dup2(2, 1)
     printed, sys.stdout = sys.stdout, sys.stderr
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as stream:
+        # Closing writes what a reader that has left did not take: once more in vain.
+        with (
+            suppress(BrokenPipeError),
+            os.fdopen(descriptor, "w", encoding="utf-8", closefd=False) as stream,
+        ):
             yield stream
     finally:
         sys.stdout = printed

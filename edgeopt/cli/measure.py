@@ -78,6 +78,10 @@ def measure(
         raise ConfigError(
             "--against and --fail-if belong together", hint='--against FILE --fail-if "p50>+3%"'
         )
+    if junit:
+        from edgeopt.report import junit as xml
+
+        xml.require_place(junit)
     gate = Gate.of(against, fail_if) if against and fail_if else None
     said = given.settings(
         {
@@ -108,13 +112,9 @@ def measure(
         code = gate.judge(document) if gate else _without_a_figure(document)
     except EdgeoptError as error:
         if junit:
-            from edgeopt.report import junit as xml
-
             xml.write_failed(junit, names, error)
         raise
     if junit:
-        from edgeopt.report import junit as xml
-
         xml.write(junit, document)
     return Answer(document, lambda: _show(document), code)
 

@@ -7,6 +7,7 @@ explain a difference (another unit, another version of the runtime) is said.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.conditions import Setting
 from edgeopt.core.errors import ConfigError
-from edgeopt.report.regression import Condition, value
+from edgeopt.report.regression import Condition, interval_of, value
 
 SAME_KIND = "measure both in the same way, on the same kind of board"
 
@@ -37,13 +38,14 @@ class Earlier:
         try:
             document = dict(json.loads(path.read_text(encoding="utf-8")))
             names = [row["name"] for row in document["measurements"]]
+            known = len(set(names))
             document["device"], document["provenance"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"{path} is not the answer of edgeopt measure --json: {type(error).__name__} {error}",
                 hint=f"edgeopt measure MODEL… --json > {path}",
             ) from error
-        if len(set(names)) != len(names):
+        if known != len(names):
             raise ConfigError(f"{path} has two measurements of one name")
         return cls(path, document)
 
@@ -71,6 +73,12 @@ class Earlier:
         """
         for name in names:
             for condition in conditions:
+                if not _is_sound(self.row(name), condition.figure):
+                    raise ConfigError(
+                        f"{self.path} is damaged: the {condition.figure} of {name}, its interval or its "
+                        "number of processes is none that edgeopt has written",
+                        hint=f"edgeopt measure MODEL… --json > {self.path}",
+                    )
                 if not value(self.row(name), condition.figure):
                     raise ConfigError(
                         f"{self.path} does not know the {condition.figure} of {name}",
@@ -145,6 +153,19 @@ class Earlier:
                 f"not comparable with {self.path}: {what} was {_said(before)}, is {_said(now)}",
                 hint=SAME_KIND,
             )
+
+
+def _is_sound(row: Mapping[str, Any], figure: str) -> bool:
+    """Whether a figure, its interval and the number of processes are unknown or what they can be.
+
+    A comparison with anything else (text, NaN, an interval the wrong way round) would still give a verdict.
+    """
+    try:
+        low, high = interval_of(row, figure) or (0.0, 0.0)
+        at, processes = value(row, figure) or 0.0, row.get("processes") or 0
+        return low <= high and at >= 0 and all(map(math.isfinite, (at, low, high, processes)))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return False
 
 
 def _said(found: object) -> str:

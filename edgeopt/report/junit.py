@@ -6,14 +6,35 @@ error, properties).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from edgeopt.core.errors import EdgeoptError
+from edgeopt.core.errors import ConfigError, EdgeoptError
 from edgeopt.core.files import write_atomically
 from edgeopt.report.figures import latency, percent
+
+
+def require_place(path: Path) -> None:
+    """Check that the file can be written, before anything is measured for it.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    folder = path.absolute().parent
+    wrong = None
+    if path.is_dir():
+        wrong = "it is a folder"
+    elif not folder.is_dir():
+        wrong = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        wrong = f"{folder} is not writable"
+    if wrong:
+        raise ConfigError(
+            f"--junit {path} cannot be written: {wrong}", hint="name a file in a folder that you may write to"
+        )
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:

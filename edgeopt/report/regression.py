@@ -93,10 +93,16 @@ class Check:
 
 
 def value(row: Document, figure: str) -> float | None:
-    """A figure of a `T` document."""
+    """A figure of a `T` document.
+
+    Raises:
+        TypeError: It is not a number.
+    """
     found: Any = row
     for key in FIGURES[figure]:
         found = found.get(key) if found is not None else None
+    if isinstance(found, str):
+        raise TypeError(f"{figure} is text")
     return None if found is None else float(found)
 
 
@@ -189,12 +195,18 @@ def ends(row: Document, figure: str, at: float | None) -> tuple[float, float] | 
     """How far, in log, a figure's interval reaches down and up; None where it has none."""
     if figure == "size":
         return 0.0, 0.0  # a file has the size that it has
-    known = (row.get("intervals") or {}).get(figure)
-    if known is None and figure == "p50":
-        known = (row.get("latency_ms") or {}).get("ci95")
+    known = interval_of(row, figure)
     if not known or at is None or min(known) <= 0:
         return None
     return max(0.0, math.log(at / known[0])), max(0.0, math.log(known[1] / at))
+
+
+def interval_of(row: Document, figure: str) -> Any:
+    """A figure's 95 % interval, [low, high], as the document has it; None where it has none."""
+    known = (row.get("intervals") or {}).get(figure)
+    if known is None and figure == "p50":
+        known = (row.get("latency_ms") or {}).get("ci95")
+    return known
 
 
 def _degrees(processes: int | None) -> int | None:

@@ -36,6 +36,15 @@ def test_a_board_is_reserved_shown_and_given_back(run: Run) -> None:
     assert run("boards", "unlock", "local").out == "local was not reserved\n"
 
 
+def test_what_others_wrote_is_one_line_and_moves_no_terminal(run: Run) -> None:
+    why = "new\nheat\x1b[31m sink, größer"
+    assert run("boards", "lock", "local", "--why", why, "--json").document["reserved"]["why"] == why
+    shown = run("boards", "who", "local").out
+    assert shown.count("\n") == 1
+    assert "(new heat [31m sink, größer)" in shown
+    run("boards", "unlock", "local")
+
+
 def test_anothers_board_is_neither_locked_nor_unlocked_nor_cleaned_but_by_force(run: Run, sshd: Sshd) -> None:
     board = RunnerBoard("b", "local", lambda: ssh.connect(Address.parse(sshd.url)), claim=EVE)
     with contextlib.closing(board):

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -165,3 +166,30 @@ def test_the_reader_of_a_pipe_may_leave_early() -> None:
         f"{sys.executable} -m edgeopt devices show rpi4 | head -1", shell=True, capture_output=True, text=True
     )
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(("name", "code"), [("nosuch", 2), ("rpi4", 0)])
+def test_the_reader_of_a_document_may_have_left(name: str, code: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as left:
+        ran = subprocess.run(
+            [sys.executable, "-m", "edgeopt", "devices", "show", name, "--json"],
+            stdout=left, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert ran.returncode == code
+    assert ran.stderr.splitlines()[:1] == (["error: unknown device 'nosuch'"] if code else [])
+    assert "Traceback" not in ran.stderr
+    assert "Exception" not in ran.stderr
+
+
+def test_an_interrupt_while_the_commands_are_imported_is_130(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(types.ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "edgeopt.cli.app", Slow("edgeopt.cli.app"))
+    ran = run("devices", "list")
+    assert (ran.code, ran.err) == (130, "error: interrupted\n")

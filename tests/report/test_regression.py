@@ -173,6 +173,32 @@ def test_another_file_is_refused(tmp_path: Path, document: Any) -> None:
         stored(tmp_path, document)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"latency_ms": {"p50": math.nan}}, {"latency_ms": {"p50": math.inf}}, {"latency_ms": {"p50": -1.0}},
+        {"latency_ms": {"p50": "3"}}, {"latency_ms": {"p50": 10**400}}, {"latency_ms": "fast"},
+        {"intervals": {"p50": [5.0, 1.0]}}, {"intervals": {"p50": [math.nan, 1.0]}},
+        {"intervals": {"p50": "ab"}}, {"intervals": {"p50": [1.0]}}, {"processes": "many"},
+        {"processes": math.nan},
+    ],
+)  # fmt: skip
+def test_figures_that_no_measurement_wrote_are_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+    before = stored(tmp_path, answer(row(**damage)))
+    with pytest.raises(ConfigError, match="is damaged: the p50 of a"):
+        before.require_figures(["a"], [P50])
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000 + "]" * 100_000, '{"measurements": [{"name": []}], "device": 0}']
+)
+def test_a_file_that_breaks_the_reader_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "main.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="is not the answer of edgeopt measure"):
+        Earlier.read(path)
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     options = {"threads": 1}
     ran = row(runtime="onnxruntime", session_options=options, conditions="bench", energy_source="meter")
