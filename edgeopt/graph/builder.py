@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
@@ -17,10 +18,10 @@ from edgeopt.core.space import SearchSpace
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.build_index import BuildIndex
 from edgeopt.graph.calibration import Ranges
-from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.model import Model, to_bytes
-from edgeopt.graph.precision._edit import MARK, Edit, drop_unused
-from edgeopt.graph.precision._weights import Weights
+from edgeopt.graph.moments import Statistics
+from edgeopt.graph.precision._edit import MARK
+from edgeopt.graph.quantizing import Quantizer
 from edgeopt.graph.regions import region_of, tag
 from edgeopt.graph.serialize import check_supported, needed_ir_version, with_outline
 from edgeopt.graph.space import DEFAULT_LEVEL, ON, QUANTIZABLE_OPSET, quantizable
@@ -48,6 +49,8 @@ class Builder:
         max_ir: Newest IR version that it takes.
         unsigned: Write int8 activations as uint8, 128 higher: the same numbers and the same accuracy, which
             ONNX Runtime on x86 computes many times faster (`wants_unsigned`).
+        seven_bits: Write weights that int8 activations are multiplied by in 7 bits (`saturates`).
+        statistics: Of `model`; None where no option that needs them is to be built.
 
     Raises:
         EdgeoptError: `folder` cannot be made or read.
@@ -63,14 +66,19 @@ class Builder:
         max_ir: int,
         *,
         unsigned: bool = False,
+        seven_bits: bool = False,
+        statistics: Statistics | None = None,
     ) -> None:
         self._model, self._space, self._ranges = model, space, ranges
         self._folder = folder.absolute()
         self._max_opset, self._max_ir = max_opset, max_ir
         self._unsigned = unsigned
         self._index = BuildIndex(self._folder)
-        self._by_method: dict[str, Ranges] = {}
-        self._weights = Weights()
+        self._seven_bits, self._statistics = seven_bits, statistics
+        self._quantizer = Quantizer(
+            model.ir.graph, ranges, statistics,
+            unsigned=unsigned, seven_bits=seven_bits, newest_opset=max_opset,
+        )  # fmt: skip
         self._names = {name for region in space.regions for name in region.nodes}
         self._bases: dict[bool, ir.Model] = {}
         self._rewritten: OrderedDict[tuple[bool, str], ir.Model | None] = OrderedDict()
@@ -108,14 +116,17 @@ class Builder:
     def build_key(self, candidate: Candidate) -> str:
         """Of all that the file's bytes depend on: runtime decisions are not among it."""
         decisions = candidate.of_family("rewrite") | candidate.of_family("precision")
-        if any(precision.scheme(name).STATIC for name in _chosen_schemes(candidate).values()):
+        schemes = _chosen_schemes(candidate)
+        needs_statistics = Quantizer.needs_statistics(schemes, candidate)
+        if any(precision.scheme(name).STATIC for name in schemes.values()):
             decisions |= candidate.of_family("quantization")
         return value_digest(
             self._model.digest,
             [(spec.name, spec.shape) for spec in self._model.inputs],
             self._ranges.digest if self._ranges is not None else None,
             BUILDER_VERSION,
-            [self._max_opset, self._max_ir, self._unsigned],
+            [self._max_opset, self._max_ir, self._unsigned, self._seven_bits],
+            self._statistics.digest if needs_statistics and self._statistics is not None else None,
             decisions,
         )
 
@@ -164,7 +175,7 @@ class Builder:
         else:
             graph = self._rewrite(candidate, for_precision=bool(schemes))
             if schemes:
-                self._quantize(graph, schemes, candidate)
+                self._quantizer.quantize(graph.graph, schemes, candidate)
             _drop_annotations(graph.graph)
         try:
             opset, ir_version = graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
@@ -198,12 +209,6 @@ class Builder:
             del self._rewritten[next(key for key, kept in self._rewritten.items() if kept is not None)]
         return graph
 
-    def _clipped(self, method: str) -> Ranges | None:
-        """The ranges by `method`, computed once."""
-        if self._ranges is not None and method not in self._by_method:
-            self._by_method[method] = self._ranges.clipped(method)
-        return self._by_method.get(method)
-
     def _base(self, *, raised: bool) -> ir.Model:
         if raised not in self._bases:
             graph = self._model.ir.clone()
@@ -217,21 +222,6 @@ class Builder:
             if node.name not in self._names:
                 node.name = f"{region_of(node)}{MARK}{node.op_type}_{number}"
 
-    def _quantize(self, graph: ir.Model, schemes: dict[str, str], candidate: Candidate) -> None:
-        edit = Edit(
-            graph.graph,
-            self._clipped(candidate.chosen("quantization:ranges", METHODS[0]) or METHODS[0]),
-            self._weights,
-            lambda node: schemes.get(region_of(node), precision.UNCHANGED),
-            unsigned=self._unsigned,
-            newest_opset=self._max_opset,
-        )
-        for node in tuple(graph.graph):
-            chosen = edit.scheme_of(node)
-            if chosen != precision.UNCHANGED and node.graph is not None:  # None: merged into another
-                precision.scheme(chosen).apply(node, edit)
-        drop_unused(graph.graph)
-
 
 def wants_unsigned(machine: str) -> bool:
     """Whether int8 activations are written as uint8 for a board whose `uname -m` is `machine`.
@@ -240,6 +230,21 @@ def wants_unsigned(machine: str) -> bool:
     every branch it then computes in float32. On ARM int8 is the faster form.
     """
     return machine.lower() in ("x86_64", "amd64", "i386", "i686")
+
+
+def saturates(machine: str, features: Collection[str]) -> bool:
+    """Whether 8-bit weights overflow on a board: ONNX Runtime's products of uint8 and int8 on x86.
+
+    Without VNNI two products are summed in 16 bits (VPMADDUBSW): 2 x 255 x 127 does not fit, 2 x 255 x 63
+    (weights of 7 bits) does. Flags that are not known count as missing.
+
+    Args:
+        machine: The board's `uname -m`.
+        features: Its ISA flags.
+
+    Source: ONNX Runtime, "Quantize ONNX models", on `reduce_range`.
+    """
+    return wants_unsigned(machine) and not {"avx512_vnni", "avx_vnni"} & set(features)
 
 
 def session_options(candidate: Candidate) -> dict[str, object]:

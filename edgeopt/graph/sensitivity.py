@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeopt.core.digest import value_digest
@@ -23,14 +25,16 @@ from edgeopt.graph import precision
 from edgeopt.graph.calibration import Feeds, Ranges, Runs, Samples
 from edgeopt.graph.cutting import Cut, cut, fingerprints
 from edgeopt.graph.model import Model
+from edgeopt.graph.precision._arithmetic import MOST, MOST_7_BITS
 from edgeopt.graph.precision._edit import Edit, drop_unused
+from edgeopt.graph.precision._qdq import int8_readers
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import region_of, tag
 from edgeopt.graph.serialize import to_bytes
 from edgeopt.graph.space import quantizable
 from edgeopt.runtimes.onnxruntime import Session
 
-FORMAT = 1
+FORMAT = 2
 """Of the cache file and of what is computed: part of its keys."""
 
 SAMPLES = 8
@@ -52,6 +56,7 @@ def noise(
     *,
     folder: Path | None = None,
     unsigned: bool = False,
+    seven_bits: bool = False,
     session: Loader = Session,
 ) -> Noise:
     """The noise of every scheme in every region where it can be chosen.
@@ -64,6 +69,7 @@ def noise(
         folder: Where figures are kept by the content of their region and of its inputs, so that what did not
             change is not computed again; None keeps nothing.
         unsigned: As candidates are built (`Builder`).
+        seven_bits: Likewise.
         session: Loads a model.
 
     Returns:
@@ -75,15 +81,20 @@ def noise(
     """
     graph = model.ir.clone()
     tag(graph, space.regions)
-    apart = cut(quantizable(graph))
+    whole = quantizable(graph)
+    apart = cut(whole)
     samples = list(islice(part.samples(), SAMPLES))
     exact = _exact(apart, samples, session)
     content = fingerprints(apart, exact, ranges.by_tensor)
     known = _Known(folder / "noise.json" if folder is not None else None)
+    most = MOST_7_BITS if seven_bits else MOST
     found: dict[str, dict[str, float]] = {}
     for scheme, wanted in _asked(space).items():
+        flow = _flow(whole, apart, ranges, scheme, frozenset(wanted))
         keys = {
-            region: value_digest(FORMAT, scheme, unsigned, content[region])
+            region: value_digest(
+                FORMAT, scheme, unsigned, most, flow.of(apart, region), content[region]
+            )
             for region in wanted
             if region in content
         }
@@ -91,7 +102,9 @@ def noise(
         if new:
             known.figures |= {
                 keys[region]: figure
-                for region, figure in _measured(apart, ranges, exact, scheme, new, unsigned, session).items()
+                for region, figure in _measured(
+                    apart, ranges, exact, scheme, new, flow, session, unsigned=unsigned, most=most
+                ).items()
             }
         found[scheme] = {r: f for r, key in keys.items() if (f := known.figures.get(key)) is not None}
     known.save()
@@ -109,6 +122,47 @@ def _asked(space: SearchSpace) -> Mapping[str, list[str]]:
     return asked
 
 
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """Where regions give int8 to each other: else a cheap node at a region's end would count as float32.
+
+    Attributes:
+        inflow: Names of inputs of the pieces that int8 nodes compute in the whole graph.
+        outflow: Names of values that int8 nodes read there.
+    """
+
+    inflow: frozenset[str]
+    outflow: frozenset[str]
+
+    def of(self, apart: Cut, region: str) -> list[bool]:
+        """What of it concerns a region, without names."""
+        members = [node for node in apart.graph.graph if region_of(node) == region]
+        read = [value is not None and str(value.name) in self.inflow for n in members for value in n.inputs]
+        return read + [name in self.outflow for name in apart.outputs.get(region, ())]
+
+
+def _flow(whole: ir.Model, apart: Cut, ranges: Ranges, scheme: str, wanted: frozenset[str]) -> _Flow:
+    """As it is where all of the regions choose a scheme."""
+    module = precision.scheme(scheme)
+    if not module.STATIC:
+        return _Flow(frozenset(), frozenset())
+    graph = whole.clone().graph
+    edit = Edit(
+        graph,
+        ranges,
+        Weights(),
+        lambda node: scheme if region_of(node) in wanted else precision.UNCHANGED,
+    )
+    read = {str(value.name) for node in int8_readers(edit) for value in node.inputs if value is not None}
+    for node in tuple(graph):
+        if edit.scheme_of(node) != precision.UNCHANGED and node.graph is not None:
+            module.apply(node, edit)
+    computed = edit.pairs.computed
+    return _Flow(
+        frozenset(name for name, source in apart.sources.items() if source in computed), frozenset(read)
+    )
+
+
 def _exact(apart: Cut, samples: Iterable[Feeds], session: Loader) -> list[dict[str, NDArray[np.generic]]]:
     """Of each sample, every value between regions as the unchanged model computes it, and its inputs."""
     loaded = session(to_bytes(apart.watched), OPTIONS)
@@ -122,8 +176,11 @@ def _measured(
     exact: Sequence[Mapping[str, NDArray[np.generic]]],
     scheme: str,
     wanted: frozenset[str],
-    unsigned: bool,
+    flow: _Flow,
     session: Loader,
+    *,
+    unsigned: bool,
+    most: int,
 ) -> Mapping[str, float | None]:
     """One pass with a scheme in all wanted regions; None where a region's noise is not a number."""
     graph = apart.graph.clone()
@@ -133,6 +190,9 @@ def _measured(
         Weights(),
         lambda node: scheme if region_of(node) in wanted else precision.UNCHANGED,
         unsigned=unsigned,
+        most=most,
+        inflow=flow.inflow,
+        outflow=flow.outflow,
     )
     module = precision.scheme(scheme)
     for node in tuple(graph.graph):

@@ -11,6 +11,7 @@ from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.model import Model, at_least_opset
+from edgeopt.graph.precision._rounding import METHODS as ROUNDINGS
 from edgeopt.graph.regions import regions, tag
 
 QUANTIZABLE_OPSET = 13
@@ -62,7 +63,11 @@ def quantization_points(schemes: Mapping[str, Sequence[str]]) -> tuple[DecisionP
     """
     if not any(precision.scheme(name).STATIC for names in schemes.values() for name in names):
         return ()
-    return (DecisionPoint("quantization:ranges", METHODS, METHODS[0]),)
+    return (
+        DecisionPoint("quantization:ranges", METHODS, METHODS[0]),
+        DecisionPoint("quantization:weights", ROUNDINGS, ROUNDINGS[0]),
+        DecisionPoint("quantization:equalized", (OFF, ON), OFF),
+    )
 
 
 def runtime_points(cores: int, fast_cores: int | None = None) -> tuple[DecisionPoint, ...]:

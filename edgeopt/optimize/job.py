@@ -34,9 +34,10 @@ from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.evaluate import Evaluator
 from edgeopt.graph import calibration, equivalence, sensitivity
-from edgeopt.graph.builder import Builder, wants_unsigned
+from edgeopt.graph.builder import Builder, saturates, wants_unsigned
 from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, check_supported
+from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
 from edgeopt.graph.workload import workload
 from edgeopt.optimize import kept
@@ -140,6 +141,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         builder = Builder(
             inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir,
             unsigned=wants_unsigned(board.facts.machine),
+            seven_bits=saturates(board.facts.machine, board.facts.features),
+            statistics=_statistics(options, inputs) if ranges is not None else None,
         )  # fmt: skip
         with (
             Probe() as probe,
@@ -192,6 +195,11 @@ def _ranges(options: OptimizeOptions, inputs: Inputs, observer: Observer) -> Ran
         return None
 
 
+def _statistics(options: OptimizeOptions, inputs: Inputs) -> Statistics:
+    """What finer ways to quantize ask for: computed when a candidate chooses one."""
+    return Statistics(inputs.model, inputs.calibration, folder=options.output / "cache")
+
+
 def _noise(
     options: OptimizeOptions,
     inputs: Inputs,
@@ -208,7 +216,8 @@ def _noise(
     try:
         return sensitivity.noise(
             inputs.model, space, ranges, inputs.calibration, folder=options.output / "cache",
-            unsigned=wants_unsigned(board.facts.machine), session=host.load,
+            unsigned=wants_unsigned(board.facts.machine),
+            seven_bits=saturates(board.facts.machine, board.facts.features), session=host.load,
         )  # fmt: skip
     except (ModelError, CandidateFailed) as error:
         observer.announce(f"how sensitive regions are is learned from trials alone: {error.message}")

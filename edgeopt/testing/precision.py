@@ -26,6 +26,7 @@ from edgeopt.graph import precision, rewriting
 from edgeopt.graph.builder import Builder
 from edgeopt.graph.calibration import collect
 from edgeopt.graph.model import Model, freeze, load
+from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
 from edgeopt.runtimes.onnxruntime import Session
 
@@ -74,7 +75,7 @@ class Bench:
     samples: RandomSamples
 
     @classmethod
-    def of(cls, model: Model, folder: Path, *, unsigned: bool = False) -> Bench:
+    def of(cls, model: Model, folder: Path, *, unsigned: bool = False, seven_bits: bool = False) -> Bench:
         """Calibrate a frozen model on random inputs."""
         samples = RandomSamples(model)
         space = search_space(model, lossy=True, cores=2)
@@ -82,7 +83,17 @@ class Bench:
         return cls(
             model,
             space,
-            Builder(model, space, ranges, folder / "built", MAX_OPSET, MAX_IR, unsigned=unsigned),
+            Builder(
+                model,
+                space,
+                ranges,
+                folder / "built",
+                MAX_OPSET,
+                MAX_IR,
+                unsigned=unsigned,
+                seven_bits=seven_bits,
+                statistics=Statistics(model, samples),
+            ),
             samples,
         )
 

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+MOST = 127
+"""The largest integer of a symmetric weight."""
+
+MOST_7_BITS = 63
+"""Where two products of uint8 and int8 are summed in 16 bits: 2 * 255 * 63 fits, 2 * 255 * 127 saturates."""
+
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # subnormal scales divide to infinity in some kernels
 _LARGEST_BIAS = 2.0**30  # leaves a bit of the int32 accumulator to the products
 
@@ -46,29 +52,32 @@ def unsigned(values: NDArray[np.int8]) -> NDArray[np.uint8]:
     return moved
 
 
-def weight_scale(weight: Floats, axis: int | None, least: NDArray[np.float64] | float = 0.0) -> Floats:
-    """Symmetric scales, max|w| / 127, per tensor (shape ()) or per slice along `axis` (shape (C,)).
+def weight_scale(
+    weight: Floats, axis: int | None, least: NDArray[np.float64] | float = 0.0, most: int = MOST
+) -> Floats:
+    """Symmetric scales, max|w| / `most`, per tensor (shape ()) or per slice along `axis` (shape (C,)).
 
     Args:
         weight: Finite values of any shape.
         axis: Output-channel axis; None for one scale.
         least: No scale is smaller than this: see `least_scale`.
+        most: The largest integer.
     """
     others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
     largest = np.maximum(weight.max(axis=others, initial=0.0), -weight.min(axis=others, initial=0.0))
-    scale = np.maximum(largest.astype(np.float64) / 127.0, least)
+    scale = np.maximum(largest.astype(np.float64) / most, least)
     return np.where(scale < _SMALLEST_SCALE, 1.0, scale).astype(np.float32)
 
 
-def quantize_weight(weight: Floats, scale: Floats, axis: int | None) -> NDArray[np.int8]:
-    """Nearest integers in [-127, 127]."""
+def quantize_weight(weight: Floats, scale: Floats, axis: int | None, most: int = MOST) -> NDArray[np.int8]:
+    """Nearest integers in [-most, most]."""
     if axis is not None:
         shape = [1] * weight.ndim
         shape[axis] = -1
         scale = scale.reshape(shape)
     levels = weight * (np.float32(1.0) / scale)
     np.rint(levels, out=levels)
-    return np.clip(levels, -127, 127, out=levels).astype(np.int8)
+    return np.clip(levels, -most, most, out=levels).astype(np.int8)
 
 
 def least_scale(bias: Floats | None, input_scale: float) -> NDArray[np.float64] | float:

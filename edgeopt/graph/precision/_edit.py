@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeopt.graph.calibration import Ranges
+from edgeopt.graph.precision._arithmetic import MOST
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import REGION_TAG, region_of
+
+if TYPE_CHECKING:
+    from edgeopt.graph.precision._rounding import Rounding
 
 LONGEST_NAME = 32
 """Of what a scheme makes, without its region."""
@@ -36,6 +40,10 @@ class Edit:
         pairs: The int8 activations so far (filled by the static schemes).
         unsigned: Write int8 activations as uint8, 128 higher: the same numbers, for kernels that want it.
         newest_opset: That the board's runtime takes: it tells which contributed operators it has.
+        most: The largest integer of an int8 weight that is multiplied by int8 activations.
+        rounding: How static schemes round weights; None to the nearest.
+        inflow: Names of inputs that int8 nodes of another graph compute (`graph.sensitivity`).
+        outflow: Names of outputs that int8 nodes of another graph read.
     """
 
     def __init__(
@@ -47,6 +55,10 @@ class Edit:
         *,
         unsigned: bool = False,
         newest_opset: int = 23,
+        most: int = MOST,
+        rounding: Rounding | None = None,
+        inflow: frozenset[str] = frozenset(),
+        outflow: frozenset[str] = frozenset(),
     ) -> None:
         from edgeopt.graph.precision._pairs import Pairs
 
@@ -56,6 +68,9 @@ class Edit:
         self.scheme_of = scheme_of
         self.unsigned = unsigned
         self.newest_opset = newest_opset
+        self.most = most
+        self.rounding = rounding
+        self.inflow, self.outflow = inflow, outflow
         self.pairs = Pairs(self)
         self._taken = {str(value.name) for value in graph.inputs} | {str(name) for name in graph.initializers}
         for node in graph.all_nodes():

@@ -204,8 +204,8 @@ class _Writer:
         edit = self._edit
 
         def make() -> tuple[ir.Value, ir.Value]:
-            scale = weight_scale(weight, 1)
-            levels = np.ascontiguousarray(quantize_weight(weight, scale, 1))
+            scale = weight_scale(weight, 1, most=edit.most)
+            levels = np.ascontiguousarray(quantize_weight(weight, scale, 1, edit.most))
             return edit.initializer(f"{name}__int8", levels), edit.initializer(f"{name}__scale", scale)
 
         return edit.shared(operand(self._node, operand_index), form, make)

@@ -70,7 +70,7 @@ def _int8(value: ir.Value, edit: Edit) -> tuple[ir.Value, ir.Value, ir.Value]:
     """(D, inputs, 4H) int8, and of each of the (D, 4H) columns the scale and the zero point."""
     floats, name = edit.weights.floats(value), str(value.name)
     assert floats is not None  # noqa: S101 - the caller has looked
-    scale = np.maximum(np.abs(floats).max(axis=2), np.finfo(np.float32).tiny) / np.float32(127)
+    scale = np.maximum(np.abs(floats).max(axis=2), np.finfo(np.float32).tiny) / np.float32(edit.most)
     levels = np.rint(floats / scale[:, :, None]).astype(np.int8).transpose(0, 2, 1)
     return (
         edit.initializer(f"{name}__int8", np.ascontiguousarray(levels)),

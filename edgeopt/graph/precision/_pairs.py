@@ -9,6 +9,7 @@ Source: the QDQ form, as ONNX Runtime's selectors look for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,7 +79,12 @@ class Pairs:
 
     def is_computed(self, value: ir.Value) -> bool:
         """True if an int8 node computed `value`."""
-        return value in self._computed
+        return value in self._computed or str(value.name) in self._edit.inflow
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Names of the values that int8 nodes computed."""
+        return frozenset(str(value.name) for value in self._computed)
 
     def fold(self, activation: ir.Node) -> None:
         """Remember that `activation` is computed by quantizing the int8 node before it."""
@@ -161,7 +167,10 @@ class Pairs:
                 reader, "DequantizeLinear", inputs, name=f"dq_{value.name}", attributes=axis
             )
 
-        return self._edit.shared(value, f"{made.axis} {made.scale.tobytes().hex()}", make)
+        # Two layers that read different tensors may have rounded the same weight differently.
+        same = made.values.tobytes() if self._edit.rounding is not None else b""
+        form = f"{made.axis} {made.scale.tobytes().hex()} {sha256(same).hexdigest()}"
+        return self._edit.shared(value, form, make)
 
     def bias(self, levels: NDArray[np.int32], unit: Floats, reader: ir.Node) -> ir.Value:
         """A dequantized int32 bias of `reader`."""

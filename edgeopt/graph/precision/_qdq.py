@@ -13,7 +13,7 @@ from edgeopt.graph.precision import _arithmetic as arithmetic
 from edgeopt.graph.precision import scheme
 from edgeopt.graph.precision._arithmetic import Floats
 from edgeopt.graph.precision._edit import Edit
-from edgeopt.graph.precision._weights import constant, operand
+from edgeopt.graph.precision._weights import Int8, constant, operand
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 ELEMENTWISE = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"})
@@ -49,7 +49,7 @@ def applies(node: ir.Node, min_opset: int = MIN_OPSET) -> bool:
         return _is_table(node)
     if node.outputs[0].dtype not in (ir.DataType.FLOAT, None):
         return False
-    return node.op_type in ELEMENTWISE or node.op_type == "MatMul" or _has_weight(node)
+    return node.op_type in ELEMENTWISE or node.op_type == "MatMul" or has_weight(node)
 
 
 def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
@@ -62,7 +62,7 @@ def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
         return True
     if any(v is not None and _is_dequantized(v) and not pairs.is_known(v) for v in node.inputs):
         return False
-    if _has_weight(node):
+    if has_weight(node):
         return _weighted(node, edit, per_channel)
     if node.op_type == "MatMul" or (node.op_type in ELEMENTWISE and _is_inside(node, edit)):
         return _elementwise(node, edit)
@@ -82,14 +82,50 @@ def _weighted(node: ir.Node, edit: Edit, per_channel: bool) -> bool:
     least = arithmetic.least_scale(floats, affine.scale)
     if weights.ndim > 2 and node.op_type == "MatMul":
         per_channel = False  # QLinearMatMul takes a scale per column of a matrix only
-    made = edit.weights.int8(weight, axis if per_channel else None, least=least)
+    made = edit.weights.int8(weight, axis if per_channel else None, least=least, most=edit.most)
+    made, correction = _rounded(node, axis, made, edit)
     node.replace_input_with(0, edit.pairs.read(data, node))
     node.replace_input_with(1, edit.pairs.weight(weight, made, node))
+    if correction is not None and node.op_type == "MatMul":
+        _correct_sum(node, correction, edit)
+    elif correction is not None:
+        floats = correction if floats is None else floats + correction
+        node.resize_inputs(3)
     if floats is not None:
         levels, unit = arithmetic.quantize_bias(floats, affine.scale, made.scale)
         node.replace_input_with(2, edit.pairs.bias(levels, unit, node))
     _plan_output(node, edit)
     return True
+
+
+def _rounded(node: ir.Node, axis: int, made: Int8, edit: Edit) -> tuple[Int8, Floats | None]:
+    """The weight by the candidate's rounding, and what corrects the layer's bias."""
+    if edit.rounding is None:
+        return made, None
+    has_bias = node.op_type != "MatMul" or _sum_behind(node, made.values.shape[axis], edit) is not None
+    return edit.rounding.of(node, axis, made, edit.weights, has_bias=has_bias)
+
+
+def _sum_behind(node: ir.Node, columns: int, edit: Edit) -> tuple[ir.Node, int, Floats] | None:
+    """The Add of a constant vector that alone reads a MatMul, which input is the vector, and the vector."""
+    uses = tuple(node.outputs[0].uses())
+    if len(uses) != 1 or node.outputs[0].is_graph_output():
+        return None
+    user, index = uses[0]
+    if user.op_type != "Add" or user.domain or user.graph is not edit.graph:
+        return None
+    floats = edit.weights.floats(user.inputs[1 - index])
+    if floats is None or floats.size != columns or floats.shape[-1:] != (columns,):
+        return None
+    return user, 1 - index, floats
+
+
+def _correct_sum(node: ir.Node, correction: Floats, edit: Edit) -> None:
+    behind = _sum_behind(node, len(correction), edit)
+    if behind is not None:
+        user, index, floats = behind
+        name = f"{operand(user, index).name}__corrected"
+        user.replace_input_with(index, edit.initializer(name, floats + correction))
 
 
 def _elementwise(node: ir.Node, edit: Edit) -> bool:
@@ -130,7 +166,7 @@ def _pad(node: ir.Node, edit: Edit) -> bool:
     is_zero = value is None or (filled is not None and not filled.any())
     if not plain or not is_zero or not edit.pairs.is_computed(data) or edit.is_captured(node.outputs[0]):
         return False
-    if not any(_takes_int8(user, edit) for user, _ in node.outputs[0].uses()):
+    if not _is_wanted(node.outputs[0], edit):
         return False
     edit.pairs.write_integers(node, [None, operand(node, 1), None, *node.inputs[3:]], like=data)
     return True
@@ -143,7 +179,7 @@ def _plan_output(node: ir.Node, edit: Edit, *, dry: bool = False) -> bool:
         if not dry:
             edit.pairs.fold(activation)
         return True
-    if node.op_type in WRITES_FLOAT and not any(_takes_int8(user, edit) for user, _ in output.uses()):
+    if node.op_type in WRITES_FLOAT and not _is_wanted(output, edit):
         # The runtime makes MatMul and Add one Gemm before it looks for pairs, and computes that in float32.
         added = node.op_type == "MatMul" and any(user.op_type == "Add" for user, _ in output.uses())
         if not added:
@@ -170,8 +206,7 @@ def _activation(node: ir.Node, edit: Edit) -> ir.Node | None:
     if (
         node.op_type in WRITES_FLOAT
     ):  # else the activation would be computed on rounded values for no int8 reader
-        readers = [reader for reader, _ in result.uses()]
-        return user if any(_takes_int8(reader, edit) for reader in readers) else None
+        return user if _is_wanted(result, edit) else None
     return user
 
 
@@ -180,24 +215,27 @@ def _is_inside(node: ir.Node, edit: Edit) -> bool:
     computed = [value for value in node.inputs if value is not None and constant(value) is None]
     if not computed or not all(edit.pairs.is_computed(value) for value in computed):
         return False
-    return any(_takes_int8(user, edit) for user, _ in node.outputs[0].uses())
+    return _is_wanted(node.outputs[0], edit)
 
 
-def _takes_int8(node: ir.Node, edit: Edit) -> bool:
-    """True if `node` reads int8: a product, or what carries int8 on to one."""
-    return node in edit.shared(None, "int8 readers", lambda: _int8_readers(edit))
+def _is_wanted(value: ir.Value, edit: Edit) -> bool:
+    """True if a node reads `value` as int8: a product, or what carries int8 on to one."""
+    readers = edit.shared(None, "int8 readers", lambda: int8_readers(edit))
+    return str(value.name) in edit.outflow or any(user in readers for user, _ in value.uses())
 
 
-def _int8_readers(edit: Edit) -> set[ir.Node]:
+def int8_readers(edit: Edit) -> set[ir.Node]:
+    """Products, and what carries int8 on to one."""
     found: set[ir.Node] = set()
     for node in reversed(edit.graph):
         if node.domain or not _is_static(node, edit):
             continue
-        if node.op_type == "MatMul" or _has_weight(node):
+        if node.op_type == "MatMul" or has_weight(node):
             found.add(node)
         elif node.op_type in ELEMENTWISE | PASS_THROUGH | PADDING | FOLDED:
             readers = (user for output in node.outputs for user, _ in output.uses())
-            if any(user in found for user in readers):
+            leaves = any(str(output.name) in edit.outflow for output in node.outputs)
+            if leaves or any(user in found for user in readers):
                 found.add(node)
     return found
 
@@ -212,7 +250,7 @@ def _in_reach(node: ir.Node, min_opset: int) -> bool:
     return not node.domain and opset >= min_opset
 
 
-def _has_weight(node: ir.Node) -> bool:
+def has_weight(node: ir.Node) -> bool:
     """A constant float32 weight in the form that the int8 kernels take."""
     if node.op_type not in WEIGHTED or len(node.inputs) < 2:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from edgeopt.graph.precision import _arithmetic as arithmetic
 from edgeopt.graph.precision._arithmetic import Floats
+
+Stored = TypeVar("Stored", np.int8, np.uint8, np.float32)
 
 CAPACITY_BYTES = 256 << 20
 
@@ -21,14 +24,16 @@ class Int8:
     """A weight in int8: w = scale * values.
 
     Attributes:
-        values: Symmetric, in [-127, 127]; laid out as asked for.
+        values: Symmetric, in [-most, most]; laid out as asked for.
         scale: float32, shape () or one per slice along `axis`.
         axis: Output-channel axis of `values`; None for one scale.
+        most: The largest integer that it may have.
     """
 
     values: NDArray[np.int8]
     scale: Floats
     axis: int | None
+    most: int = arithmetic.MOST
 
 
 class Weights:
@@ -60,6 +65,7 @@ class Weights:
         *,
         perm: tuple[int, ...] | None = None,
         least: NDArray[np.float64] | float = 0.0,
+        most: int = arithmetic.MOST,
     ) -> Int8:
         """A finite float32 constant in int8.
 
@@ -68,23 +74,38 @@ class Weights:
             axis: Output-channel axis of `value`; None for one scale per tensor.
             perm: Transposes the result.
             least: See `arithmetic.least_scale`; where it binds, the result is not shared.
+            most: The largest integer.
         """
         tensor = _tensor(value)
-        form = f"int8 {axis} {perm}"
+        form = f"int8 {axis} {perm} {most}"
         known = self._recall(tensor, form)
         if isinstance(known, Int8) and bool(np.all(known.scale >= least)):
             return known
         array: Floats = tensor.numpy()
         if axis is None:
             least = float(np.max(least, initial=0.0))
-        scale = arithmetic.weight_scale(array, axis, least)
-        values = arithmetic.quantize_weight(array, scale, axis)
+        scale = arithmetic.weight_scale(array, axis, least, most)
+        values = arithmetic.quantize_weight(array, scale, axis, most)
         if perm is not None:
             values = np.ascontiguousarray(values.transpose(perm))
             axis = None if axis is None else perm.index(axis)
-        made = Int8(values, scale, axis)
+        made = Int8(values, scale, axis, most)
         if known is None and not np.any(least > scale * 0.999):
             self._keep(tensor, form, made, values.nbytes)
+        return made
+
+    def multiplied(self, value: ir.Value, axis: int, scale: Floats) -> ir.TensorProtocol:
+        """A constant times one number for each slice along `axis`; the same tensor for the same question."""
+        tensor = _tensor(value)
+        form = f"times {axis} {scale.tobytes().hex()}"
+        known = self._recall(tensor, form)
+        if isinstance(known, ir.Tensor):
+            return known
+        array: Floats = tensor.numpy()
+        shape = [1] * array.ndim
+        shape[axis] = -1
+        made = ir.Tensor(array * scale.reshape(shape))
+        self._keep(tensor, form, made, int(made.nbytes))
         return made
 
     def float16(self, value: ir.Value) -> NDArray[np.float16] | None:
@@ -99,9 +120,9 @@ class Weights:
         return known if isinstance(known, np.ndarray) else None
 
     def made(
-        self, value: ir.Value, form: str, make: Callable[[], tuple[NDArray[np.uint8], Floats]]
-    ) -> tuple[NDArray[np.uint8], Floats]:
-        """Integers and scales of a constant in a form that a scheme names, made once."""
+        self, value: ir.Value, form: str, make: Callable[[], tuple[NDArray[Stored], Floats]]
+    ) -> tuple[NDArray[Stored], Floats]:
+        """Numbers of a constant in a form that a scheme names, and what goes with them, made once."""
         tensor = _tensor(value)
         known = self._recall(tensor, form)
         if isinstance(known, tuple):

@@ -94,7 +94,9 @@ def _matrix_product(node: ir.Node, edit: Edit) -> bool:
     is_gemm = node.op_type == "Gemm"
     transposed = is_gemm and node.attributes.get_int("transB", 0) == 1
     alpha = node.attributes.get_float("alpha", 1.0) if is_gemm else 1.0
-    made = edit.weights.int8(weight, 0 if transposed else 1, perm=(1, 0) if transposed else None)
+    made = edit.weights.int8(
+        weight, 0 if transposed else 1, perm=(1, 0) if transposed else None, most=edit.most
+    )
     columns = made.values.shape[1]
     last, bias = node, None
     if is_gemm and len(node.inputs) > 2 and node.inputs[2] is not None:
