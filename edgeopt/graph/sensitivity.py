@@ -92,9 +92,7 @@ def noise(
     for scheme, wanted in _asked(space).items():
         flow = _flow(whole, apart, ranges, scheme, frozenset(wanted))
         keys = {
-            region: value_digest(
-                FORMAT, scheme, unsigned, most, flow.of(apart, region), content[region]
-            )
+            region: value_digest(FORMAT, scheme, unsigned, most, flow.of(apart, region), content[region])
             for region in wanted
             if region in content
         }

@@ -144,9 +144,23 @@ def check_example(name: str, index: int, folder: Path) -> None:
         raise ConformanceError(f"{name} applies nowhere in its own example {index}")
     if (error := bench.error(candidate)) > scheme.MAX_ERROR:
         raise ConformanceError(f"{name}, example {index}: error {error:.4f} above {scheme.MAX_ERROR}")
+    if scheme.STATIC:
+        _check_options(bench, candidate, scheme.MAX_ERROR)
     original, built = (bench.builder.build(c).size_bytes for c in (bench.space.default(), candidate))
     if built > original * scheme.WEIGHT_BITS / 32 + OVERHEAD_BYTES:
         raise ConformanceError(f"{name}, example {index}: {built} bytes from {original}")
+
+
+def _check_options(bench: Bench, candidate: Candidate, most: float) -> None:
+    """Each way to round and to scale weights keeps the scheme's promise.
+
+    Ranges that clip promise nothing: what they are worth depends on the data.
+    """
+    for site in ("quantization:weights", "quantization:equalized"):
+        for option in bench.space[site].options:
+            changed = bench.space.candidate({**dict(candidate.decisions), site: option})
+            if (error := bench.error(changed)) > most:
+                raise ConformanceError(f"{site} = {option}: error {error:.4f} above {most}")
 
 
 def check_mixes(bench: Bench, count: int, seed: int) -> list[float]:

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgeopt.core.errors import CandidateFailed, ConfigError, EdgeoptError
 from edgeopt.graph.build_index import INDEX
-from edgeopt.graph.builder import Builder, session_options, wants_unsigned
+from edgeopt.graph.builder import Builder, saturates, session_options, wants_unsigned
 from edgeopt.graph.calibration import collect
 from edgeopt.graph.model import freeze, load
+from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
 from edgeopt.runtimes.onnxruntime import Session
 from edgeopt.testing.precision import Bench, RandomSamples, random_candidates
@@ -35,7 +37,8 @@ def again(bench: Bench, **changes: int) -> Builder:
     """A builder that resumes what another began, with the same ranges."""
     limits = {"max_opset": 25, "max_ir": 12} | changes
     ranges = collect(bench.model, bench.samples)
-    return Builder(bench.model, bench.space, ranges, folder(bench), **limits)
+    statistics = Statistics(bench.model, bench.samples)
+    return Builder(bench.model, bench.space, ranges, folder(bench), statistics=statistics, **limits)
 
 
 def folder(bench: Bench) -> Path:
@@ -112,7 +115,10 @@ def test_files_are_named_by_their_content(bench: Bench) -> None:
 
 def test_the_same_decisions_give_the_same_bytes(bench: Bench, tmp_path: Path) -> None:
     ranges = collect(bench.model, bench.samples)
-    other = Builder(bench.model, bench.space, ranges, tmp_path / "elsewhere", 25, 12)
+    other = Builder(
+        bench.model, bench.space, ranges, tmp_path / "elsewhere", 25, 12,
+        statistics=Statistics(bench.model, bench.samples),
+    )  # fmt: skip
     for candidate in random_candidates(bench.space, 8, seed=4):
         assert other.build(candidate).sha256 == bench.builder.build(candidate).sha256
 
@@ -210,6 +216,7 @@ def test_the_build_key_follows_all_that_the_bytes_depend_on(bench: Bench) -> Non
         Builder(bench.model, bench.space, other_ranges, folder(bench), 25, 12),
         Builder(bench.model, bench.space, None, folder(bench), 25, 12),
         Builder(bench.model, bench.space, other_ranges, folder(bench), 25, 12, unsigned=True),
+        Builder(bench.model, bench.space, other_ranges, folder(bench), 25, 12, seven_bits=True),
     ]
     assert len({builder.build_key(candidate) for builder in builders}) == len(builders)
     assert bench.builder.build_key(candidate) == again(bench).build_key(candidate)
@@ -226,3 +233,46 @@ def test_the_model_itself_is_never_changed(bench: Bench) -> None:
 @pytest.mark.parametrize(("machine", "unsigned"), [("x86_64", True), ("aarch64", False), ("armv7l", False)])
 def test_the_form_of_int8_activations_follows_the_machine(machine: str, unsigned: bool) -> None:
     assert wants_unsigned(machine) is unsigned
+
+
+SKYLAKE = "fpu sse2 ssse3 sse4_1 sse4_2 avx fma avx2 avx512f avx512dq avx512cd avx512bw avx512vl"
+ICE_LAKE = f"{SKYLAKE} avx512vbmi avx512ifma avx512_vbmi2 avx512_vnni avx512_bitalg avx512_vpopcntdq"
+ALDER_LAKE_N = "fpu sse2 ssse3 sse4_1 sse4_2 avx fma avx2 avx_vnni"
+CORTEX_A72 = "fp asimd evtstrm crc32 cpuid"
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "expected"),
+    [
+        ("x86_64", SKYLAKE, True),
+        ("x86_64", ICE_LAKE, False),
+        ("x86_64", ALDER_LAKE_N, False),
+        ("x86_64", "", True),
+        ("aarch64", CORTEX_A72, False),
+    ],
+    ids=["avx512 without vnni", "avx512_vnni", "avx_vnni", "unknown", "arm"],
+)
+def test_weights_have_seven_bits_where_products_would_saturate(
+    machine: str, features: str, expected: bool
+) -> None:
+    """By the `flags` and `Features` lines that Linux gives for such processors in /proc/cpuinfo."""
+    assert saturates(machine, features.split()) is expected
+
+
+@pytest.mark.parametrize("scheme", [CHANNEL, "int8_static_tensor", "int8_dynamic"])
+@pytest.mark.parametrize("kind", networks.ALL)
+def test_two_products_of_seven_bits_fit_sixteen(kind: str, scheme: str, tmp_path: Path) -> None:
+    seven = Bench.of(networks.network(tmp_path, networks.ALL[kind]), tmp_path, unsigned=True, seven_bits=True)
+    chosen = dict(seven.everywhere(scheme).decisions)
+    for rounding in ("nearest", "least_squares"):
+        candidate = seven.space.candidate({**chosen, "quantization:weights": rounding})
+        proto = onnx.load(seven.builder.build(candidate).path)
+        rows = {node.input[0] for node in proto.graph.node if node.op_type == "Gather"}  # no product
+        weights = [
+            numpy_helper.to_array(value).astype(int)
+            for value in proto.graph.initializer
+            if value.data_type == onnx.TensorProto.INT8 and value.name not in rows
+        ]
+        assert weights
+        assert max(2 * 255 * int(np.abs(weight).max()) for weight in weights) < 2**15
+        assert seven.error(candidate) < 0.15

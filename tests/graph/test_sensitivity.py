@@ -15,7 +15,7 @@ from edgeopt.graph.model import Model, freeze, load
 from edgeopt.graph.sensitivity import noise
 from edgeopt.graph.space import search_space
 from edgeopt.runtimes.onnxruntime import Session
-from edgeopt.testing.precision import Bench, RandomSamples
+from edgeopt.testing.precision import Bench, RandomSamples, example
 
 STATIC, DYNAMIC = "int8_static_channel", "int8_dynamic"
 SIZE = 32
@@ -109,6 +109,41 @@ def test_what_did_not_change_is_not_computed_again(tmp_path: Path) -> None:
     after = noises(saved(tmp_path / "other.onnx", last=3.0), tmp_path, changed)
     assert changed.count > 1
     assert {r for r in after[DYNAMIC] if after[DYNAMIC][r] != before[DYNAMIC][r]} <= {"last"}
+
+
+def test_a_cheap_node_at_a_regions_end_is_int8_if_int8_nodes_follow(tmp_path: Path) -> None:
+    """Add computes in int8 between int8 nodes only; where the last Conv is missing, it is float32."""
+    texts = {"alone": "y = Add(c, x)", "followed": "s = Add(c, x) y = Conv(s, v)"}
+    found = {}
+    for kind, tail in texts.items():
+        text = f"""<ir_version: 8, opset_import: ["": 13]>
+        residual (float[1, 16, 8, 8] x0) => (float[1, 16, 8, 8] y)
+        <float[16, 16, 1, 1] u, float[16, 16, 1, 1] w, float[16, 16, 1, 1] v> {{
+            x = Conv(x0, u)
+            c = Conv(x, w)
+            {tail}
+        }}"""
+        folder = tmp_path / kind
+        folder.mkdir()
+        model = example(text, folder)
+        added = next(node.name for node in model.ir.graph if node.op_type == "Add")
+        space = search_space(model, lossy=True, cores=1)
+        region = next(region.name for region in space.regions if added in region.nodes)
+        found[kind] = noises(model, folder)[STATIC].get(region, 0.0)
+    assert found["followed"] > 1.2 * found["alone"]
+
+
+def test_seven_bits_are_noisier_and_kept_apart(tmp_path: Path) -> None:
+    model = saved(tmp_path / "m.onnx", mask=MASK * 0)
+    samples = RandomSamples(model)
+    space = search_space(model, lossy=True, cores=2)
+    ranges = collect(model, samples)
+    eight, seven, again = (
+        noise(model, space, ranges, samples, folder=tmp_path, seven_bits=bits)[STATIC]
+        for bits in (False, True, False)
+    )
+    assert all(seven[region] > eight[region] for region in eight)
+    assert again == eight
 
 
 def test_damaged_figures_are_computed_again(tmp_path: Path) -> None:

@@ -23,14 +23,16 @@ def test_points_follow_the_regions_and_the_runtime_comes_last(tmp_path: Path) ->
     assert [p.site for p in space.points[-3:]] == [
         "runtime:threads", "runtime:graph_optimization_level", "runtime:allow_spinning",
     ]  # fmt: skip
-    assert space.points[-4].site == "quantization:ranges"
-    assert {p.family for p in space.points[:-4]} == {"rewrite", "precision"}
+    assert [p.site for p in space.points[-6:-3]] == [
+        "quantization:ranges", "quantization:weights", "quantization:equalized",
+    ]  # fmt: skip
+    assert {p.family for p in space.points[:-6]} == {"rewrite", "precision"}
 
 
 def test_every_default_leaves_the_model_as_it_is(tmp_path: Path) -> None:
     space = search_space(networks.network(tmp_path, networks.CNN), lossy=True, cores=4)
     chosen = {p.default for p in space.points if p.family != "runtime"}
-    assert chosen == {"off", "float32", "minmax"}  # which changes nothing without static int8
+    assert chosen == {"off", "float32", "minmax", "nearest"}  # which changes nothing without static int8
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ In int8: Conv, Gemm, MatMul; between int8 nodes, on the way to the next product,
 AveragePool, GlobalAveragePool, Sigmoid, LeakyRelu; Gather from a constant table; Relu and Clip behind one of
 them; and what only moves values (Reshape, Transpose, MaxPool, Slice, Pad with zeros, ...) where its input is
 int8 already.
-l and h are the extremes on the calibration data, or what `quantization:ranges` chose.
+l and h are the extremes on the calibration data, or what `quantization:ranges` chose; W_q and b are as
+`quantization:weights` (`_rounding`) and `quantization:equalized` (`_equalization`) say. 63 stands for 127
+where x86 would saturate.
 
 Does not apply to (they stay in float32, and their neighbours quantize):
     - a node with an input or output whose range is not known or not finite;
