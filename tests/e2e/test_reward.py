@@ -81,7 +81,8 @@ class OpinionatedBoard:
 
 
 def times(artifact: Artifact, integer_ms: float) -> dict[str, float]:
-    prices = {"MatMul": 1.0, "Gemm": 1.0, "DynamicQuantizeMatMul": integer_ms}
+    products = dict.fromkeys(("MatMul", "Gemm", "Conv", "MatMulNBits"), 1.0)
+    prices = {**products, "DynamicQuantizeMatMul": integer_ms}
     nodes = onnx.load(artifact.path).graph.node
     return {
         node.name or f"{node.op_type}_{index}": prices.get(node.op_type, 0.001)

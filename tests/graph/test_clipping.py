@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -27,6 +27,7 @@ def counted(*parts: np.ndarray) -> Histogram:
     return tally.histogram()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # arrays are slow to draw
 @given(VALUES)
 def test_every_value_is_in_its_bucket(values: np.ndarray) -> None:
     low, high, counts = counted(values).intervals()
