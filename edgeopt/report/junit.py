@@ -25,11 +25,13 @@ def require_place(path: Path) -> None:
     """
     folder = path.absolute().parent
     wrong = None
-    if path.is_dir():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        wrong = f"{folder} cannot be made: {error.strerror or error}"
+    if wrong is None and path.is_dir():
         wrong = "it is a folder"
-    elif not folder.is_dir():
-        wrong = f"there is no folder {folder}"
-    elif not os.access(folder, os.W_OK | os.X_OK):
+    elif wrong is None and not os.access(folder, os.W_OK | os.X_OK):
         wrong = f"{folder} is not writable"
     if wrong:
         raise ConfigError(

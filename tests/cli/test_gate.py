@@ -126,7 +126,7 @@ def test_a_prediction_of_the_same_file_is_compared_to_the_digit(
         (("--against", "none.json", "--fail-if", "p50>+3%"), "none.json is not the answer"),
         (("--against", "main.json", "--fail-if", "speed>+3%"), "is not a condition"),
         (("--junit", "."), "it is a folder"),
-        (("--junit", "none/gate.xml"), "there is no folder"),
+        (("--junit", "main.json/gate.xml"), "cannot be made"),
     ],
 )
 def test_what_is_asked_wrongly_is_2_before_anything_is_measured(

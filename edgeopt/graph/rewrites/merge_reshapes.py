@@ -81,8 +81,10 @@ EXAMPLES = (
              out="float[2,1,12] y, float[2,12] n"),
     Example(
         """<ir_version: 8, opset_import: ["": 17]>
-        agraph (float[0,3] x) => (float[0,1,3] y) <int64[1] axis = {1}, int64[1] last = {3}>
-        { a = Unsqueeze(x, axis)
+        agraph (float[2,3] x) => (float[0,1,3] y)
+          <int64[1] none = {0}, int64[1] axis = {1}, int64[1] last = {3}>
+        { e = Slice(x, none, none, none)
+          a = Unsqueeze(e, axis)
           b = Unsqueeze(a, last)
           c = Squeeze(b, last)
           y = Relu(c) }""",
