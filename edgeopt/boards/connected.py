@@ -7,8 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgeopt.boards import room
 from edgeopt.boards.board import BoardFacts
@@ -23,6 +22,7 @@ from edgeopt.boards.transports import Transport
 from edgeopt.boards.uploads import Assembly, Uploads
 from edgeopt.boards.validity import Speed, Thresholds
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.closing import Closing
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import (
     BoardError,
@@ -45,7 +45,7 @@ LONG_UPLOAD_BYTES = 32_000_000
 """What takes some seconds over a slow network, or to an emulated board: whoever waits is told."""
 
 
-class ConnectedBoard:
+class ConnectedBoard(Closing):
     """Who answers through a transport.
 
     It connects when it is made, and has the board to itself until it is closed. A connection that is lost
@@ -104,14 +104,6 @@ class ConnectedBoard:
         if self._transport:
             self._transport.close()
         self._dialogue = self._transport = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _token(self) -> int | None:

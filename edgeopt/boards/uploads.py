@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from edgeopt.core.digest import CHUNK_BYTES, file_digest
-from edgeopt.core.pieces import pieces
+from edgeopt.core.pieces import Piece, pieces
+from edgeopt.core.scratch import scratch
 
 LEAST_SAVED = 0.25
 """Share of a file that must be on the board already: assembling has a price, too."""
@@ -43,13 +43,15 @@ class Uploads:
     def __init__(self) -> None:
         self._where: dict[bytes, tuple[str, int]] = {}
         self._noted: set[str] = set()
+        self._read: dict[str, list[Piece]] = {}
+        """Of files that are on their way: they are not read again when they have arrived."""
 
     def note(self, sha256: str, path: Path) -> None:
         """A file is on the board."""
         if sha256 in self._noted:
             return
         self._noted.add(sha256)
-        for piece in pieces(path):
+        for piece in self._read.pop(sha256, None) or pieces(path):
             self._where.setdefault(piece.digest, (sha256, piece.offset))
 
     def forget(self) -> None:
@@ -64,14 +66,15 @@ class Uploads:
         Raises:
             OSError: A file cannot be read, or there is no room for what is new in it.
         """
-        with TemporaryDirectory() as folder:
-            new = Path(folder, "new")
+        self._read = {whole: pieces(path) for whole, path in files.items()}
+        found = (piece for some in self._read.values() for piece in some)
+        saved = sum(piece.length for piece in found if piece.digest in self._where)
+        if not saved or saved < LEAST_SAVED * sum(path.stat().st_size for path in files.values()):
+            yield None
+            return
+        with scratch() as folder:
+            new = folder / "new"
             parts = self._written(files, new)
-            if sum(size for some in parts.values() for name, _, size in some if name) < LEAST_SAVED * sum(
-                path.stat().st_size for path in files.values()
-            ):
-                yield None
-                return
             sha256 = file_digest(new)
             named = {
                 whole: [(name or sha256, at, size) for name, at, size in some]
@@ -87,7 +90,7 @@ class Uploads:
                 some = parts[whole] = []
                 with path.open("rb") as source:
                     at = 0
-                    for piece in pieces(path):
+                    for piece in self._read[whole]:
                         if piece.digest in self._where:
                             some += _copied(source, at, piece.offset, target)
                             some.append((*self._where[piece.digest], piece.length))
