@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from edgeopt.boards.board import Feeds
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.errors import CandidateFailed, ModelError
+from edgeopt.core.scratch import scratch
 from edgeopt.graph.equivalence import Run as RunBytes
 from edgeopt.graph.model import Model
 from edgeopt.graph.regions import regions
@@ -62,8 +61,8 @@ class Host:
         Raises:
             ModelError: The runtime refuses it, or dies of it.
         """
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "model.onnx")
+        with scratch() as folder:
+            path = folder / "model.onnx"
             path.write_bytes(model)
             try:
                 self._probe.check(path, options)

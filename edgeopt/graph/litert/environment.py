@@ -116,7 +116,11 @@ def _make(wanted: Environment, lock: int, announce: Callable[[str], None]) -> No
 def _run(command: list[str | Path], wanted: Environment, lock: int, log: Path) -> None:
     """Run an installer. It inherits the lock: if this process is killed, the lock is held until it ends."""
     try:
-        status = run(command, wanted.variables(), log, _MAKE_S, inherited=(lock,))
+        temporary = wanted.folder / "tmp"  # what an installer that is killed leaves goes with the rest
+        temporary.mkdir(parents=True, exist_ok=True)
+        variables = {**wanted.variables(), "TMPDIR": str(temporary)}
+        status = run(command, variables, log, _MAKE_S, inherited=(lock,))
+        shutil.rmtree(temporary)
     except BaseException:
         shutil.rmtree(wanted.folder, ignore_errors=True)
         raise

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, ModelError, RewriteError
+from edgeopt.core.scratch import scratch
 from edgeopt.graph import equivalence
 from edgeopt.graph.litert.environment import Environment
 from edgeopt.graph.litert.files import interface as read_interface
@@ -69,8 +69,8 @@ def export(
         return known
     driver = Tools(tools, shelf.log(key), "converting to LiteRT", deadline_s)
     keep = [spec.name for spec in model.inputs if not (channels_last and shows_layout(spec))]
-    with TemporaryDirectory(prefix="edgeopt-litert-") as temporary:
-        source, target = Path(temporary, "model.onnx"), Path(temporary, "model.tflite")
+    with scratch() as temporary:
+        source, target = temporary / "model.onnx", temporary / "model.tflite"
         source.write_bytes(content)
         driver.do(
             {
@@ -116,8 +116,8 @@ def run(
     file: Path, found: Interface, samples: Sequence[Feeds], driver: Tools
 ) -> list[list[NDArray[np.generic]]]:
     """Outputs of a LiteRT file for the model's inputs, in the model's order, layout and types."""
-    with TemporaryDirectory(prefix="edgeopt-litert-") as temporary:
-        asked, answered = Path(temporary, "asked"), Path(temporary, "answered")
+    with scratch() as temporary:
+        asked, answered = temporary / "asked", temporary / "answered"
         asked.mkdir()
         answered.mkdir()
         names = [port.name for port in found.inputs]

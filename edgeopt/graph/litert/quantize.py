@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import DataError
+from edgeopt.core.scratch import scratch
 from edgeopt.graph.litert.environment import Environment
 from edgeopt.graph.litert.export import run
 from edgeopt.graph.litert.interface import Feeds
@@ -60,8 +60,8 @@ def static_int8(
         return known
     driver = Tools(tools, shelf.log(key), "quantizing for LiteRT", deadline_s)
     names = [port.name for port in exported.interface.inputs]
-    with TemporaryDirectory(prefix="edgeopt-litert-") as temporary:
-        target, samples = Path(temporary, "model.tflite"), Path(temporary, "samples")
+    with scratch() as temporary:
+        target, samples = temporary / "model.tflite", temporary / "samples"
         samples.mkdir()
         if not write_samples(samples, map(exported.interface.feeds, part.samples()), names):
             raise DataError("there is no sample to calibrate with")

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeopt.core.errors import CandidateFailed, EdgeoptError
 from edgeopt.core.files import cannot_write, write_atomically
+from edgeopt.core.scratch import scratch
 from edgeopt.graph.litert.environment import Environment
 from edgeopt.graph.litert.process import run
 
@@ -47,14 +47,14 @@ class Tools:
             CandidateFailed: The model's fault: in one line, with the log in the hint.
             EdgeoptError: The tools' environment is damaged, or there is no disk.
         """
-        with TemporaryDirectory(prefix="edgeopt-litert-") as folder:
-            said, request, answer = Path(folder, "log"), Path(folder, "request"), Path(folder, "answer")
+        with scratch() as folder:
+            said, request, answer = folder / "log", folder / "request", folder / "answer"
             request.write_text(json.dumps(steps))
             command: list[str | Path] = [self.environment.python, "-I", DRIVER, request, answer]
+            # Where it is killed, its own temporary files go with ours.
+            variables = {**self.environment.variables(), "TMPDIR": str(folder)}
             try:
-                status = run(
-                    command, self.environment.variables(), said, self.deadline_s, folder=Path(folder)
-                )
+                status = run(command, variables, said, self.deadline_s, folder=folder)
             except OSError as error:
                 raise self._damaged(str(error)) from error
             if status == 0:
