@@ -20,6 +20,7 @@ from edgeopt.boards.connect import connect
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.limit import closed_after
 from edgeopt.boards.metering.energy import LEAST_WINDOW_S
+from edgeopt.boards.resolve import VIRTUAL
 from edgeopt.boards.roofline import last_cache_bytes
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.digest import file_digest
@@ -83,6 +84,22 @@ class Found:
     idle_w: Quantity | None = None
     energy_note: str | None = None
     clock_hz: float | None = None
+
+
+def require_real(board: str) -> None:
+    """Refuse what only stands in for a board, by its name.
+
+    Raises:
+        BoardError: It is virtual or predicted.
+    """
+    provenance = (
+        "predicted" if board == "predicted" else "emulated" if board.partition(":")[0] == VIRTUAL else None
+    )
+    if provenance:
+        raise BoardError(
+            f"{board} is {provenance}: only a real board can be calibrated",
+            hint="name one: edgeopt boards add NAME ssh://user@host --device DEVICE",
+        )
 
 
 def calibrate(options: MeasureOptions, observer: Observer | None = None) -> dict[str, Any]:

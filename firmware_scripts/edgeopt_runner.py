@@ -650,6 +650,8 @@ def shared_folder() -> Path:
     `EDGEOPT_LEASE_DIR` says otherwise, for containers that share neither.
     """
     if named := os.environ.get("EDGEOPT_LEASE_DIR"):
+        if not Path(named).is_dir():
+            raise Failed("io", f"EDGEOPT_LEASE_DIR names {named}, and there is no such folder")
         return Path(named)
     for folder in (Path("/run/lock"), Path("/tmp")):  # noqa: S108 - made to be shared; see Lease.open
         with contextlib.suppress(OSError):

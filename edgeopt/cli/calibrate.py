@@ -46,10 +46,12 @@ def calibrate(
     """
     from edgeopt.boards.inventory import Inventory
     from edgeopt.calibrate import calibrate as run
+    from edgeopt.calibrate import require_real
     from edgeopt.cli import settings as given
     from edgeopt.cli.live import view
     from edgeopt.options import MeasureOptions
 
+    require_real(board)
     named = Inventory.load().boards.get(board)
     said = given.settings(
         {

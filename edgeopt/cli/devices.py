@@ -58,9 +58,11 @@ def check(
 ) -> Answer:
     """Check a profile: known keys, units, plausible values, sources, and that what is needed is there."""
     from edgeopt.boards import profiles, schema
-    from edgeopt.cli.settings import existing
 
-    if problems := schema.problems(existing(file)):
+    if not file.is_file():
+        wrong = "is a folder, a profile is a .toml file" if file.is_dir() else "does not exist"
+        raise ConfigError(f"{file} {wrong}", hint="edgeopt devices check my-board.toml")
+    if problems := schema.problems(file):
         count = "one thing is" if len(problems) == 1 else f"{len(problems)} things are"
         raise ConfigError(
             f"{file}: {count} wrong\n" + "\n".join(problems), hint=f"{schema.GUIDE} lists sections and facts"

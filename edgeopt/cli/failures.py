@@ -18,13 +18,16 @@ COMMAND_LINE_ERROR: type[Exception] = USAGE_ERROR.__bases__[0]
 MAX_LINES = 8
 MAX_CHARACTERS = 2000
 
+_ELSEWHERE = ", or choose another place with -o"
+"""For commands that have it."""
+
 _HOST = {
     errno.ENOSPC: ("no space left on the disk", "free some space and repeat the command: it resumes"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and repeat the command: it resumes"),
-    errno.EACCES: ("permission denied", "check who owns it, or choose another folder with -o"),
-    errno.EPERM: ("permission denied", "check who owns it, or choose another folder with -o"),
-    errno.EROFS: ("the disk is read-only", "choose another folder with -o"),
-    errno.EEXIST: ("in the way", "move it, or choose another folder with -o"),
+    errno.EACCES: ("permission denied", f"check who owns it{_ELSEWHERE}"),
+    errno.EPERM: ("permission denied", f"check who owns it{_ELSEWHERE}"),
+    errno.EROFS: ("the disk is read-only", f"mount it to be written to{_ELSEWHERE}"),
+    errno.EEXIST: ("in the way", f"move it{_ELSEWHERE}"),
     errno.ENOENT: ("no such file or folder", None),
     errno.ENOTDIR: ("not a folder", None),
     errno.EISDIR: ("a folder, not a file", None),
@@ -52,8 +55,12 @@ class Failure:
         return text + (f"\n{_short(f'hint: {self.hint}')}" if self.hint else "")
 
 
-def failure(error: BaseException) -> Failure:
-    """Say what an exception means to the user."""
+def failure(error: BaseException, *, has_output: bool = False) -> Failure:
+    """Say what an exception means to the user.
+
+    Args:
+        has_output: The command knows `-o`, which may be worth a hint.
+    """
     if isinstance(error, EdgeoptError):
         return Failure(error.kind, error.message, error.hint, error.exit_code)
     if isinstance(error, COMMAND_LINE_ERROR):
@@ -62,6 +69,8 @@ def failure(error: BaseException) -> Failure:
     if isinstance(error, OSError) and error.errno and (error.errno in _HOST or error.filename):
         what, hint = _HOST.get(error.errno, (os.strerror(error.errno).lower(), None))
         where = f": {error.filename}" if error.filename else ""
+        if hint and not has_output:
+            hint = hint.removesuffix(_ELSEWHERE)
         return Failure("host", f"{what}{where}", hint, 1)
     if isinstance(error, MemoryError):
         return Failure("host", "this machine ran out of memory", "close other programs or use less data", 1)

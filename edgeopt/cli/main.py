@@ -55,7 +55,19 @@ def _run(argv: list[str], debug: bool, stream: IO[str] | None) -> int:
             import traceback
 
             traceback.print_exc()
-        return _fail(failure(error), stream)
+        return _fail(failure(error, has_output=_knows_output(argv)), stream)
+
+
+def _knows_output(argv: Sequence[str]) -> bool:
+    """Whether the command that was meant has `-o`."""
+    import typer.main
+
+    from edgeopt.cli.app import app
+
+    command = typer.main.get_command(app)
+    for word in argv:
+        command = getattr(command, "commands", {}).get(word, command)
+    return any("-o" in parameter.opts for parameter in command.params)
 
 
 def _print(answer: Answer, stream: IO[str] | None) -> None:

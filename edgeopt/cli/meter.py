@@ -29,7 +29,8 @@ def meter(
 ) -> Answer:  # fmt: skip
     """Read a board's meter while it is idle and while all its cores are busy: 14 seconds.
 
-    Exit 4 where it cannot be read, does not follow the board, or is more than twice off its profile.
+    Exit 4 where it cannot be read, does not follow the board, or is more than twice off its profile. A board
+    without a meter has the model of its profile, if there is one, looked at instead.
     """
     from edgeopt.boards import profiles
     from edgeopt.boards.inventory import Inventory
@@ -65,13 +66,15 @@ def _shown(document: Mapping[str, Any]) -> RenderableType:
         ("idle", _watts(document["idle_w"]), _watts(document["profile_idle_w"])),
         ("all cores busy", _watts(document["stress_w"]), _watts(document["profile_stress_w"])),
     ]
-    share = document["reader_cpu"]
+    share, bar = document["reader_cpu"], f"±{document['error_share']:.0%}"
     cost = "" if share is None else f", which takes {share:.1%} of a core"
+    source = f"source {document['source']}, {bar}, {document['rate_hz']:.0f} samples a second{cost}"
+    if document["source"] == "model":
+        source = f"no meter, but the profile's model of how busy it is, {bar}"
     return table(
         ("", document["kind"], f"profile {document['device']}"),
         rows,
-        title=f"{document['board']}: source {document['source']}, ±{document['error_share']:.0%}, "
-        f"{document['rate_hz']:.0f} samples a second{cost}",
+        title=f"{document['board']}: {source}",
         right=(document["kind"], f"profile {document['device']}"),
     )
 

@@ -178,12 +178,16 @@ def setting(said: Settings) -> Setting:
     """
     rate_hz = checked.positive("--rate", said.get("objective", "rate"))
     load, cpus = checked.share("--load", said.get("objective", "load")), said.get("board", "cpus")
+    if load == 0:
+        raise ConfigError(
+            f"--load {said.get('objective', 'load')} is no load", hint="say 30% or 0.3, or leave it out"
+        )
     usual = "app" if rate_hz or load else "bench"
     return Setting(
         checked.choice("--conditions", said.get("objective", "conditions", usual), get_args(Conditions)),
         rate_hz,
         load or 0.0,
-        parse_cpus(cpus) if cpus else (),
+        () if cpus is None else parse_cpus(cpus),
     )
 
 

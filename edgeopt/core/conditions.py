@@ -78,7 +78,10 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ConfigError(f"--cpus {text!r} is not a list of cores", hint="write 0-3 or 0,2")
+            raise ConfigError(
+                f"--cpus {text!r} is not a list of cores",
+                hint="write 0-3 or 0,2, or leave it out",
+            )
         cores += range(int(first), int(last or first) + 1)
     return tuple(cores)
 

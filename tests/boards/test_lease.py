@@ -333,6 +333,14 @@ def test_what_somebody_has_put_in_its_place_is_refused(
     assert target.read_text() == "mine"
 
 
+def test_a_folder_of_leases_that_is_not_there_is_named_by_its_variable(
+    talk: Callable[[], Dialogue], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEOPT_LEASE_DIR", "/nowhere")
+    with pytest.raises(CommandError, match="EDGEOPT_LEASE_DIR names /nowhere, and there is no such folder"):
+        ANN.take(talk(), "kitchen")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 def test_two_users_of_one_board_keep_each_other_out(talk: Callable[[], Dialogue], tmp_path: Path) -> None:
     shared, script = Path(os.environ["EDGEOPT_LEASE_DIR"]), tmp_path / "runner.py"

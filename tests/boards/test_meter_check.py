@@ -64,3 +64,12 @@ def test_a_part_of_a_jetsons_supply_is_guessed() -> None:
 
 def test_only_one_of_both_off_is_refused_as_well() -> None:
     assert "with all cores busy" in refused(replace(PI4, stress_w=11.0)).message
+
+
+def test_of_a_board_without_a_meter_nobody_speaks_of_a_sensor() -> None:
+    link = Link(Settings("model", idle_w=2.3, k_w=4.5))
+    for seen in (replace(PI4, source="model", stress_w=2.02), replace(PI4, source="model", stress_w=11.0)):
+        error = refused(seen, link)
+        assert error.message.startswith("the model of kitchen's power says ")
+        assert not {"meter", "sensor", "channel"} & set(f"{error.message} {error.hint}".split())
+    assert "power.model_k_w" in str(error.hint)

@@ -327,4 +327,6 @@ def test_a_meters_machine_that_is_not_there_takes_only_the_energy() -> None:
     (result,) = taken.added([NOTHING], {"models": [{}]})
     assert isinstance(result, Measurement)
     assert result.energy_mj is None
-    assert str(result.energy_note).startswith("the meter cannot be read: ")
+    assert str(result.energy_note).startswith(
+        "the meter cannot be read: the meter's host ssh://nobody@127.0.0.1:1: cannot connect to"
+    )

@@ -102,3 +102,13 @@ def test_models_for_a_device_that_cannot_be_emulated_are_refused_first(
     (folder / "a.onnx").write_bytes(b"")
     ran = run("boards", "calibrate", "local", "a.onnx", "--json")
     assert (ran.code, "cannot be emulated" in ran.document["error"]["message"]) == (2, True)
+
+
+@pytest.mark.parametrize(("board", "provenance"), [("virtual:rpi4", "emulated"), ("predicted", "predicted")])
+def test_what_only_stands_in_for_a_board_is_refused_without_naming_flags_that_nobody_gave(
+    run: Callable[..., Ran], board: str, provenance: str
+) -> None:
+    ran = run("boards", "calibrate", board)
+    assert ran.code == 4
+    assert ran.err.splitlines()[0] == f"error: {board} is {provenance}: only a real board can be calibrated"
+    assert "--require" not in ran.err

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from edgeopt.resources import resource
 from tests.cli.conftest import Ran
 
@@ -131,3 +133,12 @@ def test_the_doctor_ends_with_4_where_nothing_can_be_measured(run: Callable[...,
     assert failed["name"] == "identity"
     assert "expected" in failed["found"]
     assert "local cannot measure" in run("boards", "doctor", "local", "--device", "rpi4").out
+
+
+@pytest.mark.parametrize(
+    ("file", "words"), [(".", ". is a folder, a profile is a .toml file"), ("rpi4", "rpi4 does not exist")]
+)
+def test_what_is_no_profile_is_not_taken_for_a_model(run: Callable[..., Ran], file: str, words: str) -> None:
+    ran = run("devices", "check", file)
+    assert ran.code == 2
+    assert ran.err.splitlines() == [f"error: {words}", "hint: edgeopt devices check my-board.toml"]

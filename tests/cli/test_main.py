@@ -114,6 +114,18 @@ def test_a_failing_host_is_exit_1_in_one_line(
     assert "bug" not in ran.err
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EEXIST])
+def test_only_commands_that_have_it_are_told_of_another_output(
+    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(profiles, "names", raising(OSError(number, os.strerror(number), "/data/study.log")))
+    hint = run("devices", "list", "--json").document["error"]["hint"]
+    assert hint
+    assert "-o" not in hint
+    with_output = run("optimize", "--device", "local", "--json").document["error"]
+    assert with_output == {**with_output, "hint": f"{hint}, or choose another place with -o"}
+
+
 def test_a_bug_is_exit_1_and_says_how_to_see_more(
     run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,3 +80,13 @@ def test_a_board_without_meter_and_model_is_told_where_to_say_it(
     ran = run("boards", "meter", "this")
     assert ran.code == 2
     assert "[board.this.meter]" in ran.err
+
+
+def test_a_meters_host_that_is_down_is_named_as_such(run: Callable[..., Ran], folder: Path) -> None:
+    (folder / "boards.toml").write_text(
+        '[board.this]\ndevice = "local"\nurl = "local"\n'
+        '[board.this.meter]\nkind = "rapl"\nhost = "ssh://lab@127.0.0.1:1"\n'
+    )
+    ran = run("boards", "meter", "this")
+    assert ran.code == 4
+    assert ran.err.startswith("error: the meter's host ssh://lab@127.0.0.1:1: cannot connect to")

@@ -197,6 +197,8 @@ def test_a_board_that_fails_is_exit_4(
         (["--device", "local", "--runtime", "litert"], "not in this version"),
         (["--device", "local", "--conditions", "app"], "--rate, --load or --cpus"),
         (["--device", "local", "--cpus", "0-"], "not a list of cores"),
+        (["--device", "local", "--cpus", ""], "--cpus '' is not a list of cores"),
+        (["--device", "local", "--load", "0%"], "--load 0% is no load"),
         (["--device", "local", "--rate", "5", "--conditions", "bench"], "an application's"),
         (["--device", "local", "--load", "150%"], "not a share"),
         (["--device", "local", "--data", "nowhere"], "no such file"),

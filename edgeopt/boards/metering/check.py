@@ -97,10 +97,13 @@ def judge(name: str, seen: Seen, link: Link) -> None:
     Raises:
         BoardError: It does not follow the board, or is more than twice off; says what is likely.
     """
+    shows = _shows(name, link)
     if seen.stress_w - seen.idle_w < LEAST_STEP * abs(seen.idle_w):
         raise BoardError(
-            f"the meter of {name} shows {seen.idle_w:.3g} W idle, {seen.stress_w:.3g} W with all cores busy",
-            hint="it does not follow this board: another board's sensor or channel, a recording that stands "
+            f"{shows} {seen.idle_w:.3g} W idle, {seen.stress_w:.3g} W with all cores busy",
+            hint="other work keeps its cores busy: edgeopt boards doctor shows how much"
+            if link.source == "model"
+            else "it does not follow this board: another board's sensor or channel, a recording that stands "
             "still, or a load so steady that the board's does not show",
         )
     for what, shown, known in (
@@ -110,10 +113,14 @@ def judge(name: str, seen: Seen, link: Link) -> None:
         if known is None or 1 / MOST_OFF <= shown / known <= MOST_OFF:
             continue
         raise BoardError(
-            f"the meter of {name} shows {shown:.3g} W {what}, its profile says {known:.3g} W: more than "
-            f"{MOST_OFF:g} times off",
+            f"{shows} {shown:.3g} W {what}, its profile says {known:.3g} W: more than {MOST_OFF:g} times off",
             hint=_likely(_ratio_busy(seen) or shown / known, link),
         )
+
+
+def _shows(name: str, link: Link) -> str:
+    """Where there is no meter, nobody is told of one."""
+    return f"the model of {name}'s power says" if link.source == "model" else f"the meter of {name} shows"
 
 
 def _unreadable(name: str, why: str) -> BoardError:
@@ -144,7 +151,9 @@ def _ratio_busy(seen: Seen) -> float | None:
 
 
 def _likely(ratio: float, link: Link) -> str:
-    """What is wrong with a meter that is off by so much."""
+    """What is wrong with a meter, or a model, that is off by so much."""
+    if link.source == "model":
+        return "power.model_idle_w and power.model_k_w of the profile do not fit its idle_w and stress_w"
     shunt_ohm, factor = link.settings.shunt_ohm, max(ratio, 1 / ratio)
     if link.settings.kind == "hwmon" and TENFOLD[0] < factor < TENFOLD[1]:
         said_ohm = shunt_ohm if isinstance(shunt_ohm, float) else None

@@ -15,7 +15,7 @@ from edgeopt.boards.metering.settings import modelled
 from edgeopt.boards.meters import EnergySource, Recording, Settings
 from edgeopt.boards.meters import model as power_model
 from edgeopt.core import plugins
-from edgeopt.core.errors import CandidateFailed, CommandError, ConfigError, EdgeoptError
+from edgeopt.core.errors import BoardError, CandidateFailed, CommandError, ConfigError, EdgeoptError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.profile import DeviceProfile
@@ -185,13 +185,20 @@ def modelled_energy(result: Measurement, settings: Settings) -> Measurement:
 def talk(address: Address, name: str) -> Iterator[Dialogue]:
     """A conversation with the runner of a machine, which needs no model's runtime for it.
 
+    Args:
+        name: What the machine is, for messages: where there are two, nobody knows an address alone.
+
     Raises:
         ConnectError: It cannot be reached.
     """
-    with (
-        closing(plugins.load("transports", address.scheme).connect(address)) as transport,
-        closing(Dialogue(transport.start_runner(), name)) as dialogue,
-    ):
+    with ExitStack() as stack:
+        try:
+            transport = stack.enter_context(
+                closing(plugins.load("transports", address.scheme).connect(address))
+            )
+            dialogue = stack.enter_context(closing(Dialogue(transport.start_runner(), name)))
+        except BoardError as error:
+            raise type(error)(f"{name}: {error.message}", error.hint) from error
         yield dialogue
 
 
