@@ -188,6 +188,24 @@ EXAMPLES = (
         },
     ),
     Example(
+        "fnb58-recorded",
+        "recorded by others: README of baryluk/fnirsi-usb-power-data-logger; nothing is connected, and packets "
+        "overlap, so that time goes back; only when the lines arrived is made up",
+        Settings("csv", address="/log.csv"),
+        Recording(
+            _head(_FNB),
+            (
+                Reading(50.03, "1657568326.775 0 0.00000 0.00011 1.184 1.031 30.500 0.000000 0.000001\n"
+                               "1657568326.785 1 0.00000 0.00000 1.184 1.033 30.500 0.000000 0.000001\n"
+                               "1657568326.795 2 0.00000 0.00011 1.184 1.030 30.500 0.000000 0.000002\n"
+                               "1657568326.805 3 0.00000 0.00000 1.184 1.031 30.500 0.000000 0.000002\n"),
+                Reading(50.05, "1657568326.784 0 0.00000 0.00011 1.185 1.032 30.500 0.000000 0.000003\n"
+                               "1657568326.794 1 0.00000 0.00000 1.184 1.029 30.500 0.000000 0.000003\n"),
+            ),
+        ),
+        tuple(Sample(50.0 + at, 0.0) for at in (0.0, 0.009, 0.01, 0.019, 0.02, 0.03)),
+    ),
+    Example(
         "joulescope",
         "format of pyjoulescope_examples, downsample_logging.py",
         Settings("csv", address="/jslog.csv"),

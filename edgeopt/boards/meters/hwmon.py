@@ -149,6 +149,21 @@ EXAMPLES = (
         },
     ),
     Example(
+        "ina219-of-a-ups",
+        "recorded by others: github.com/networkupstools/nut/issues/2960; a battery that discharges through a "
+        "shunt of 100 mΩ, which the kernel knows: the current is negative, the power is not",
+        Settings("hwmon", address="ina219", shunt_ohm=0.1),
+        Recording(_header("ina219", "power", "100000"), (Reading(3.0, "176000"),)),
+        (Sample(3.0, 0.176),),
+        files={
+            f"sys/class/hwmon/hwmon2/{file}": f"{text}\n"
+            for file, text in {
+                "name": "ina219", "in0_input": -4, "in1_input": 4228, "power1_input": 176000,
+                "curr1_input": -40, "shunt_resistor": 100000,
+            }.items()
+        },
+    ),
+    Example(
         "jetson-ina3221",
         f"{_WRITTEN}, ina3221.rst; labels as Jetson boards name their rails",
         Settings("hwmon", address="ina3221", shunt_ohm="kernel", channel="VDD_IN"),
