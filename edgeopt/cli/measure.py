@@ -144,10 +144,10 @@ def _show(document: Mapping[str, Any]) -> RenderableType:
     from edgeopt.cli.gate import shown
     from edgeopt.cli.tables import table
     from edgeopt.report.figures import ms
-    from edgeopt.report.summary import trials_table
+    from edgeopt.report.trials import TrialsTable
 
     rows = document["measurements"]
-    parts: list[RenderableType] = [*shown(document.get("gate")), trials_table(rows, rows[0])]
+    parts: list[RenderableType] = [*shown(document.get("gate")), TrialsTable(rows, rows[0])]
     if "error" in document and "gate" not in document:
         parts.append(Text(f"error: {document['error']['message']}", "red"))
     for c in document["comparisons"]:

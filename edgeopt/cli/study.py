@@ -110,6 +110,6 @@ def _documents(trials: Sequence[Trial], *, only: Sequence[Trial] | None = None) 
 
 
 def _table(rows: list[dict[str, Any]]) -> RenderableType:
-    from edgeopt.report.summary import trials_table
+    from edgeopt.report.trials import TrialsTable
 
-    return trials_table(rows, next((row for row in rows if row["kind"] == "baseline"), None))
+    return TrialsTable(rows, next((row for row in rows if row["kind"] == "baseline"), None))

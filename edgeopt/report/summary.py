@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.core.objective import ObjectiveName
 from edgeopt.report import headline
-from edgeopt.report.figures import UNKNOWN, factor, latency, ms, provenance, size
+from edgeopt.report.trials import TrialsTable
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
 
 def summary(
@@ -51,50 +50,14 @@ def summary(
     return Group(*parts)
 
 
-def trials_table(rows: Iterable[Mapping[str, Any]], original: Mapping[str, Any] | None = None) -> Table:
-    """`T` documents as a table: figures with interval and provenance, drops said to be absolute."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", overflow="fold")
-    for heading in ("p50 [95 %]", "speed", "p95", "size", "peak RSS", "drop (absolute)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("provenance", "note"):
-        table.add_column(heading, overflow="fold")
-    for t in rows:
-        comparable = original is not None and t.get("provenance") == original.get("provenance")
-        before = headline.value(original, "latency") if original is not None and comparable else None
-        after = headline.value(t, "latency")
-        lost = t.get("drop")
-        table.add_row(
-            Text(str(t["name"])),
-            latency(t),
-            factor(before / after if before and after else None),
-            ms(headline.value(t, "p95")),
-            size(t.get("size_bytes")),
-            size(t.get("peak_rss_bytes")),
-            UNKNOWN if lost is None else f"{lost:+.4f}",
-            provenance(t),
-            Text(
-                t.get("reason") or (t.get("latency_note") or "" if t["state"] == "COMPLETE" else t["state"])
-            ),
-        )
-    return table
-
-
-def _participants(document: Mapping[str, Any]) -> Table:
+def _participants(document: Mapping[str, Any]) -> TrialsTable:
     original, best = document["baseline"], document.get("best")
     rows = [original, *document["references"]]
-    if best is not None and best["name"] not in {row["name"] for row in rows}:
+    if best is not None and best["name"] not in {row["name"] for row in rows if row is not None}:
         rows.append(best)
-    table = trials_table([row for row in rows if row is not None], original)
-    if best is not None:
-        for index, row in enumerate(rows):
-            if row is not None and row["name"] == best["name"]:
-                table.rows[index].style = "bold"
-    return table
+    return TrialsTable(
+        tuple(row for row in rows if row is not None), original, None if best is None else best["name"]
+    )
 
 
 def _original_score(document: Mapping[str, Any]) -> float | None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
@@ -8,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeopt.report import figures, headline
-from edgeopt.report.document import trial_document
-from edgeopt.report.summary import trials_table
 from tests.report import made_up
 
 
@@ -83,14 +80,3 @@ def test_times_have_three_digits_and_no_exponent(value: float) -> None:
 
 def test_unknown_is_a_dash() -> None:
     assert {figures.ms(None), figures.size(None), figures.factor(None), figures.percent(None)} == {"–"}
-
-
-def test_what_is_to_be_known_of_a_latency_stands_beside_it() -> None:
-    from rich.console import Console
-
-    note = "its core was shared with others for 55% of the time, and only the rest counts"
-    rows = [trial_document(trial) for trial in made_up.study()[:2]]
-    rows[1]["latency_note"] = note
-    console = Console(width=400, record=True, file=io.StringIO())
-    console.print(trials_table(rows))
-    assert console.export_text().count(note) == 1

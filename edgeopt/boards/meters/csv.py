@@ -189,8 +189,8 @@ EXAMPLES = (
     ),
     Example(
         "fnb58-recorded",
-        "recorded by others: README of baryluk/fnirsi-usb-power-data-logger; nothing is connected, and packets "
-        "overlap, so that time goes back; only when the lines arrived is made up",
+        "recorded by others: README of baryluk/fnirsi-usb-power-data-logger; nothing is connected, packets "
+        "overlap, so time goes back; only when the lines arrived is made up",
         Settings("csv", address="/log.csv"),
         Recording(
             _head(_FNB),
