@@ -1,0 +1,283 @@
+"""Refits the layers of a changed model by least squares, so that they compute what they did before.
+
+Layer by layer, in the order in which they depend on each other: for a layer that computed y = W x in the
+original and reads z in the changed model, in which all layers before it are refitted already,
+
+    W', d = argmin  sum |W x - W' z - d|^2 + r |W' - W_0|^2
+
+over the calibration samples, where W_0 are those of its weights that are left, and d is added to its bias. r is
+chosen by what one half of the samples says of the other; where no refit is better there, W_0 stays. Rows of a
+convolution are windows of its input. Samples are run one by one, and sums are kept in float64, so that memory
+stays that of the matrices.
+
+A layer with more than `MOST_INPUTS` columns is not refitted as a whole: each output gets a factor and a shift.
+Does not refit grouped convolutions (other than depthwise ones), ConvTranspose and bidirectional recurrences.
+
+Source: He, Zhang & Sun 2017 (arXiv:1707.06168), section 3.1, for the reconstruction; Hoerl & Kennard 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeopt.graph.calibration import OPTIONS, Samples
+from edgeopt.graph.flops import sizes
+from edgeopt.graph.moments import Reads, rows
+from edgeopt.graph.serialize import to_bytes
+from edgeopt.graph.structure import _bias
+from edgeopt.graph.structure._channels import Numbers
+from edgeopt.graph.structure._fingerprints import Fingerprints
+from edgeopt.graph.structure._groups import rows_of
+from edgeopt.graph.structure._kept import Kept
+from edgeopt.graph.structure._knowledge import Knowledge
+from edgeopt.graph.structure._layers import GATES
+from edgeopt.graph.structure._weights import Doubles, Matrix, matrices
+from edgeopt.runtimes.onnxruntime import Session
+
+MOST_INPUTS = 1536
+ROWS = 8192
+"""Of a layer that are looked at, evenly taken from the samples."""
+LEAST_SAMPLES, MOST_SAMPLES = 32, 256
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)
+"""Times the mean energy of a column. The largest leaves little but the shift to be fitted."""
+
+
+@dataclass(slots=True)
+class Refit:
+    """A layer that is to be refitted.
+
+    Attributes:
+        now: Its matrix in the changed model.
+        then: In the original.
+        rows: Of the original's matrix that are left; None for all.
+        shifts: Whether there is a place for d.
+        level: Layers of one level do not depend on each other.
+    """
+
+    now: Matrix
+    then: Matrix
+    rows: Numbers | None
+    shifts: bool
+    level: int
+
+
+def recover(model: ir.Model, knowledge: Knowledge, part: Samples, kept: Kept) -> None:
+    """Refit all layers whose inputs are not what they were, in place.
+
+    Args:
+        model: Made from `knowledge.graph` by changes.
+        part: Calibration samples.
+        kept: Where results are kept by all that they depend on.
+
+    Raises:
+        ModelError: The runtime refuses the changed model.
+        CandidateFailed: It cannot compute a sample.
+    """
+    prints = Fingerprints(model.graph, knowledge.digest)
+    wanted = refits(model.graph, knowledge)
+    keys = {id(one): prints.of(one.now.node, one.now.index) for one in wanted}
+    for level in sorted({one.level for one in wanted}):
+        now = [one for one in wanted if one.level == level]
+        found = {id(one): kept.get(keys[id(one)]) for one in now}
+        new = [one for one in now if found[id(one)] is None]
+        if new:
+            solved = _solved(model, knowledge, new, part)
+            for one, arrays in zip(new, solved, strict=True):
+                kept.put(keys[id(one)], arrays)
+                found[id(one)] = arrays
+        for one in now:
+            values, shift = found[id(one)] or (np.zeros(0), np.zeros(0))
+            if values.size:
+                one.now.store(model.graph, values)
+            if shift.size:
+                _bias.add(model.graph, one.now.node, shift)
+
+
+def refits(graph: ir.Graph, knowledge: Knowledge) -> list[Refit]:
+    """The layers whose inputs are not what they were, in topological order."""
+    found: list[Refit] = []
+    changed: dict[ir.Value, int] = {}  # what is not as it was -> level of the last layer before it
+    for node in graph:
+        origin = knowledge.origin(node)
+        levels = [changed[value] for value in node.inputs if value in changed]
+        own = -1
+        for now in matrices(node) if origin is not None else ():
+            then = Matrix.of(origin, now.index) if origin is not None else None
+            source = node.inputs[0] if now.index == 1 else node.outputs[0]
+            is_other = source in changed or (now.index == 2 and (levels or rows_of(node) is not None))
+            moved = then is not None and now.reads.tensor != then.reads.tensor
+            if then is None or not (is_other or moved) or not _fits(now, then):
+                continue
+            own = max([*levels, own]) + 1  # the second matrix of a recurrence after the first
+            found.append(Refit(now, then, rows_of(node), _bias.has_place(node, now.index), own))
+        if levels or origin is None or not _is_same(node, origin):
+            for output in node.outputs:
+                changed[output] = max([*levels, own])
+    return found
+
+
+def _fits(now: Matrix, then: Matrix) -> bool:
+    if now.node.op_type != "Conv":
+        return True
+    groups, then_groups = (one.reads.geometry.group if one.reads.geometry else 1 for one in (now, then))
+    return (groups == 1 and then_groups == 1) or (now.values.shape[1:2] == (1,) and then.values.shape[1] == 1)
+
+
+def _is_same(node: ir.Node, origin: ir.Node) -> bool:
+    """Whether a node computes what it did, if it reads what it did."""
+    return (
+        node.op_type == origin.op_type
+        and len(node.inputs) == len(origin.inputs)
+        and all(
+            (a is None and b is None)
+            or (a is not None and b is not None and a.name == b.name and a.const_value is b.const_value)
+            for a, b in zip(node.inputs, origin.inputs, strict=True)
+        )
+    )
+
+
+def _solved(
+    model: ir.Model, knowledge: Knowledge, wanted: Sequence[Refit], part: Samples
+) -> list[tuple[Doubles, Doubles]]:
+    """New weights and shifts; empty where the old ones stay."""
+    then = _Watched(knowledge.graph, (one.then.reads.tensor for one in wanted))
+    now = _Watched(model, (one.now.reads.tensor for one in wanted))
+    sums = [_Sums(one) for one in wanted]
+    available = sum(1 for _ in islice(part.samples(), MOST_SAMPLES))
+    count = min(available, max(LEAST_SAMPLES, *(-(-ROWS // one.places) for one in sums)))
+    share = -(-ROWS // max(count, 1))
+    for number, feeds in enumerate(islice(part.samples(), count)):
+        before, after = then.run(feeds), now.run(feeds)
+        for one in sums:
+            one.add(before, after, share, number)
+    return [one.solution() for one in sums]
+
+
+class _Watched:
+    """A model that gives some of its tensors."""
+
+    def __init__(self, model: ir.Model, tensors: Iterable[str]) -> None:
+        graph = model.clone()
+        given = {str(value.name) for value in graph.graph.inputs}
+        by_name = {str(value.name): value for node in graph.graph for value in node.outputs}
+        self._names = [name for name in dict.fromkeys(tensors) if name not in given]
+        graph.graph.outputs[:] = [by_name[name] for name in self._names] or [graph.graph.outputs[0]]
+        self._session = Session(to_bytes(graph), OPTIONS)
+
+    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        return {**feeds, **dict(zip(self._names, self._session.run(feeds), strict=False))}
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What least squares needs of one layer, for the two halves of the samples.
+
+    With z the inputs, and a 1 behind them where a shift is fitted: sums of z z' (g, n, n) and of y z' (g, m, n).
+    """
+
+    refit: Refit
+    _exact: Doubles = field(init=False)
+    _left: Doubles = field(init=False)
+    _is_whole: bool = field(init=False)
+    _squares: list[Doubles] = field(init=False)
+    _products: list[Doubles] = field(init=False)
+    _counts: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        exact, rows_left = self.refit.then.values, self.refit.rows
+        if rows_left is not None:
+            exact = exact[rows_left] if len(exact) > 1 else exact[:, rows_left]
+        self._exact, self._left = exact, self.refit.now.values
+        groups, m, n = self._left.shape
+        self._is_whole = n <= MOST_INPUTS
+        if not self._is_whole:
+            groups, m, n = m, 1, 1
+        width = n + self.refit.shifts
+        self._squares = [np.zeros((groups, width, width)) for _ in range(2)]
+        self._products = [np.zeros((groups, m, width)) for _ in range(2)]
+        self._counts = [0, 0]
+
+    @property
+    def places(self) -> int:
+        """Rows of one sample."""
+        shape = sizes(self.refit.now.node.outputs[0]) or (1,)
+        kind = self.refit.now.node.op_type
+        if kind in GATES:
+            return int(np.prod(shape[:3]))
+        return max(1, int(np.prod(shape)) // (shape[1] if kind == "Conv" else shape[-1]))
+
+    def add(
+        self,
+        before: Mapping[str, NDArray[np.generic]],
+        after: Mapping[str, NDArray[np.generic]],
+        count: int,
+        number: int,
+    ) -> None:
+        """One sample's tensors, of which `count` rows are taken."""
+        x = _rows(self.refit.then.reads, before, count, number)
+        z = _rows(self.refit.now.reads, after, count, number)
+        if len(x) > 1 and self.refit.rows is not None:
+            x = x[self.refit.rows]
+        y = x @ self._exact.transpose(0, 2, 1)  # (g, rows, m)
+        if not self._is_whole:
+            z = (z @ self._left.transpose(0, 2, 1))[0].T[:, :, None]
+            y = y[0].T[:, :, None]
+        if self.refit.shifts:
+            z = np.concatenate([z, np.ones((*z.shape[:2], 1))], axis=2)
+        half = number % 2
+        self._squares[half] += z.transpose(0, 2, 1) @ z
+        self._products[half] += y.transpose(0, 2, 1) @ z
+        self._counts[half] += z.shape[1]
+
+    def solution(self) -> tuple[Doubles, Doubles]:
+        """The new matrix and the shift; empty where the old ones stay."""
+        nothing = np.zeros(0), np.zeros(0)
+        old = self._left if self._is_whole else np.ones((*self._products[0].shape[:2], 1))
+        if self.refit.shifts:
+            old = np.concatenate([old, np.zeros((*old.shape[:2], 1))], axis=2)
+        if not all(np.isfinite(part).all() for part in (*self._squares, *self._products)):
+            return nothing
+        if not min(self._counts):
+            return nothing
+        costs = {ridge: 0.0 for ridge in RIDGES}
+        untouched = 0.0
+        for half in (0, 1):
+            untouched += _cost(old, self._squares[1 - half], self._products[1 - half])
+            for ridge in RIDGES:
+                fitted = self._fit(old, self._squares[half], self._products[half], ridge)
+                costs[ridge] += _cost(fitted, self._squares[1 - half], self._products[1 - half])
+        best = min(RIDGES, key=lambda ridge: costs[ridge])
+        if not costs[best] < untouched:
+            return nothing
+        both = sum(self._squares[1:], self._squares[0]), sum(self._products[1:], self._products[0])
+        fitted = self._fit(old, *both, best)
+        shift = fitted[:, :, -1].reshape(-1) if self.refit.shifts else np.zeros(0)
+        values = fitted[:, :, :-1] if self.refit.shifts else fitted
+        return (values if self._is_whole else self._left * values.reshape(1, -1, 1)), shift
+
+    def _fit(self, old: Doubles, squares: Doubles, products: Doubles, ridge: float) -> Doubles:
+        width = squares.shape[-1]
+        n = width - self.refit.shifts
+        energy = np.einsum("gii->gi", squares)[:, :n].mean(axis=1)
+        damping = np.zeros((len(squares), width))
+        damping[:, :n] = (ridge * np.where(energy > 0, energy, 1.0))[:, None]
+        damped = squares + damping[:, :, None] * np.eye(width)
+        damped += 1e-12 * np.einsum("gii->g", damped)[:, None, None] * np.eye(width)
+        missing = products - old @ squares
+        fitted: Doubles = old + np.linalg.solve(damped, missing.transpose(0, 2, 1)).transpose(0, 2, 1)
+        return fitted
+
+
+def _cost(values: Doubles, squares: Doubles, products: Doubles) -> float:
+    """Of the error's energy, what depends on the weights."""
+    return float(((values @ squares - 2 * products) * values).sum())
+
+
+def _rows(reads: Reads, tensors: Mapping[str, NDArray[np.generic]], count: int, seed: int) -> Doubles:
+    return rows(np.asarray(tensors[reads.tensor], np.float32), reads.geometry, count, seed).astype(np.float64)
