@@ -203,6 +203,7 @@ class OptimizeOptions:
         is_example: The bundled example, because no model was named.
         project: The project file that was read; None without one.
         threads: Fixed number of threads; None to let the search decide.
+        structure: Whether changes of the model's structure are searched, too.
         command: What was typed, to be shown in the report.
     """
 
@@ -217,6 +218,7 @@ class OptimizeOptions:
     runtime: Literal["onnxruntime"] = "onnxruntime"
     threads: int | None = None
     seed: int = 0
+    structure: bool = False
     fresh: bool = False
     allow_unverified: bool = False
     allow_modelled_energy: bool = False

@@ -34,7 +34,7 @@ KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     },
     "search": {
         "budget": TEXT + WHOLE, "effort": TEXT, "sampler": TEXT, "runtime": TEXT, "threads": WHOLE,
-        "seed": WHOLE, "output": TEXT, "allow_unverified": SWITCH,
+        "seed": WHOLE, "output": TEXT, "allow_unverified": SWITCH, "structure": SWITCH,
     },
     "board": {"device": TEXT, "board": TEXT, "require": TEXT, "wait": TEXT, "cpus": TEXT},
 }  # fmt: skip

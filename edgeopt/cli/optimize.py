@@ -156,6 +156,15 @@ def optimize(
         bool,
         typer.Option("--fresh", help="Start anew instead of resuming.", rich_help_panel=flags.OUTPUT),
     ] = False,
+    structure: Annotated[
+        bool | None,
+        typer.Option(
+            "--structure/--no-structure",
+            rich_help_panel=flags.SEARCH,
+            help="Also search the model's structure: widths, heads, ranks. Needs data. "
+            "[dim]\\[default: no-structure][/dim]",
+        ),
+    ] = None,
     allow_unverified: Annotated[
         bool,
         typer.Option(
@@ -198,6 +207,7 @@ def optimize(
             ("search", "budget"): budget, ("search", "effort"): effort, ("search", "sampler"): sampler,
             ("search", "runtime"): runtime, ("search", "threads"): threads, ("search", "seed"): seed,
             ("search", "output"): output, ("search", "allow_unverified"): allow_unverified,
+            ("search", "structure"): structure if structure is None else int(structure),
             ("board", "device"): device, ("board", "board"): board, ("board", "require"): require,
             ("board", "wait"): wait,
         },

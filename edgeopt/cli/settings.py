@@ -218,6 +218,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         sampler=names.known("sampler", said.get("search", "sampler", "ppo"), names.samplers()),
         threads=threads(said),
         seed=seed(said),
+        structure=bool(said.get("search", "structure", False)),
         fresh=fresh,
         allow_unverified=bool(said.get("search", "allow_unverified", False)),
         allow_modelled_energy=allow_modelled_energy,

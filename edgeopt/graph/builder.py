@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
@@ -25,6 +25,8 @@ from edgeopt.graph.quantizing import Quantizer
 from edgeopt.graph.regions import region_of, tag
 from edgeopt.graph.serialize import check_supported, needed_ir_version, with_outline
 from edgeopt.graph.space import DEFAULT_LEVEL, ON, QUANTIZABLE_OPSET, quantizable
+from edgeopt.graph.structure import UNCHANGED
+from edgeopt.graph.structuring import Structures, Variant
 
 BUILDER_VERSION = 2
 """Raise it whenever the same decisions give other bytes."""
@@ -51,6 +53,7 @@ class Builder:
             ONNX Runtime on x86 computes many times faster (`wants_unsigned`).
         seven_bits: Write weights that int8 activations are multiplied by in 7 bits (`saturates`).
         statistics: Of `model`; None where no option that needs them is to be built.
+        structures: Of `model`; None where its structure is not to be changed.
 
     Raises:
         EdgeoptError: `folder` cannot be made or read.
@@ -68,8 +71,10 @@ class Builder:
         unsigned: bool = False,
         seven_bits: bool = False,
         statistics: Statistics | None = None,
+        structures: Structures | None = None,
     ) -> None:
         self._model, self._space, self._ranges = model, space, ranges
+        self._structures = structures
         self._folder = folder.absolute()
         self._max_opset, self._max_ir = max_opset, max_ir
         self._unsigned = unsigned
@@ -81,7 +86,7 @@ class Builder:
         )  # fmt: skip
         self._names = {name for region in space.regions for name in region.nodes}
         self._bases: dict[bool, ir.Model] = {}
-        self._rewritten: OrderedDict[tuple[bool, str], ir.Model | None] = OrderedDict()
+        self._rewritten: OrderedDict[tuple[bool, str, str], ir.Model | None] = OrderedDict()
 
     def build(self, candidate: Candidate) -> Artifact:
         """The artifact of a candidate.
@@ -109,7 +114,7 @@ class Builder:
             EdgeoptError: See `build`.
         """
         self._space.validate(candidate)
-        changed = _chosen_schemes(candidate) or _enabled(candidate)
+        changed = _chosen_schemes(candidate) or _enabled(candidate) or _restructured(candidate)
         key = self.build_key(candidate)
         return self._build(candidate, key if changed else f"{key}-named", named=True)
 
@@ -117,6 +122,7 @@ class Builder:
         """Of all that the file's bytes depend on: runtime decisions are not among it."""
         decisions = candidate.of_family("rewrite") | candidate.of_family("precision")
         schemes = _chosen_schemes(candidate)
+        changed = _restructured(candidate)
         needs_statistics = Quantizer.needs_statistics(schemes, candidate)
         if any(precision.scheme(name).STATIC for name in schemes.values()):
             decisions |= candidate.of_family("quantization")
@@ -128,12 +134,13 @@ class Builder:
             [self._max_opset, self._max_ir, self._unsigned, self._seven_bits],
             self._statistics.digest if needs_statistics and self._statistics is not None else None,
             decisions,
+            *([self._structures.digest, changed] if changed and self._structures is not None else []),
         )
 
     def rewritten(self, candidate: Candidate) -> bytes:
         """The model with the candidate's exact rewrites only: what the equivalence check compares.
 
-        Those that are not exact are judged by the accuracy of the whole.
+        Those that are not exact are judged by the accuracy of the whole, and so are changes of structure.
 
         Raises:
             CandidateFailed: A rewrite failed.
@@ -149,7 +156,7 @@ class Builder:
         built = self._index.find(key)
         if built is None:
             built = self._index.add(key, *self._content(candidate, named))
-        if not _chosen_schemes(candidate) and not _enabled(candidate):
+        if not _chosen_schemes(candidate) and not _enabled(candidate) and not _restructured(candidate):
             self._index.pin(built)  # all others are compared with it
         return Artifact(
             candidate_key=candidate.key,
@@ -163,8 +170,8 @@ class Builder:
 
     def _content(self, candidate: Candidate, named: bool) -> tuple[bytes, int, int]:
         """The file, its opset and its IR version."""
-        schemes = _chosen_schemes(candidate)
-        if not schemes and not _enabled(candidate):
+        schemes, variant = _chosen_schemes(candidate), self._variant(candidate)
+        if not schemes and not _enabled(candidate) and variant is None:
             content = self._model.path.read_bytes()
             fits = self._model.opset <= self._max_opset and self._model.ir_version <= self._max_ir
             if (
@@ -173,9 +180,9 @@ class Builder:
                 return content, self._model.opset, self._model.ir_version
             graph = self._model.ir.clone()
         else:
-            graph = self._rewrite(candidate, for_precision=bool(schemes))
+            graph = self._rewrite(candidate, for_precision=bool(schemes), variant=variant)
             if schemes:
-                self._quantizer.quantize(graph.graph, schemes, candidate)
+                self._quantizer_of(variant, schemes).quantize(graph.graph, schemes, candidate)
             _drop_annotations(graph.graph)
         try:
             opset, ir_version = graph.graph.opset_imports.get("", 1), needed_ir_version(graph)
@@ -187,18 +194,44 @@ class Builder:
             raise CandidateFailed(f"the candidate cannot be built: {_first_line(error)}") from error
         return content, opset, ir_version
 
-    def _rewrite(self, candidate: Candidate, *, for_precision: bool) -> ir.Model:
+    def _variant(self, candidate: Candidate) -> Variant | None:
+        """The changed model that a candidate starts from; None for the model itself."""
+        changed = _restructured(candidate)
+        if not changed:
+            return None
+        if self._structures is None:
+            raise CandidateFailed("its structure is changed, and there is no data to make up for that")
+        return self._structures.variant(changed)
+
+    def _quantizer_of(self, variant: Variant | None, schemes: Mapping[str, str]) -> Quantizer:
+        """What quantizes a changed model goes by its own ranges."""
+        if variant is None:
+            return self._quantizer
+        static = any(precision.scheme(name).STATIC for name in schemes.values())
+        return Quantizer(
+            variant.model.ir.graph, variant.ranges() if static else None, variant.statistics,
+            unsigned=self._unsigned, seven_bits=self._seven_bits, newest_opset=self._max_opset,
+        )  # fmt: skip
+
+    def _rewrite(
+        self, candidate: Candidate, *, for_precision: bool, variant: Variant | None = None
+    ) -> ir.Model:
         """A graph of the caller's own, after the candidate's rewrites.
 
         A set of rewrites that comes a second time is kept from then on: most come once.
         """
         enabled = _enabled(candidate)
-        key = (for_precision and self._model.opset < QUANTIZABLE_OPSET, value_digest(sorted(enabled)))
+        digest = "" if variant is None else variant.model.digest
+        key = (for_precision and self._model.opset < QUANTIZABLE_OPSET, value_digest(sorted(enabled)), digest)
         kept = self._rewritten.get(key)
         if kept is not None:
             self._rewritten.move_to_end(key)
             return kept.clone()
-        graph = self._base(raised=key[0]).clone()
+        if variant is None:
+            graph = self._base(raised=key[0]).clone()
+        else:
+            graph = variant.model.ir.clone()
+            graph = quantizable(graph) if key[0] else graph
         try:
             rewriting.apply(graph, lambda name, region: f"rewrite:{name}@{region}" in enabled)
         except EdgeoptError as error:
@@ -271,6 +304,11 @@ def _chosen_schemes(candidate: Candidate) -> dict[str, str]:
         for site, option in candidate.of_family("precision").items()
         if option != precision.UNCHANGED
     }
+
+
+def _restructured(candidate: Candidate) -> dict[str, str]:
+    """The decisions that change the structure."""
+    return {s: option for s, option in candidate.of_family("structure").items() if option != UNCHANGED}
 
 
 def _drop_annotations(graph: ir.Graph) -> None:

@@ -13,6 +13,7 @@ from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.model import Model, at_least_opset
 from edgeopt.graph.precision._rounding import METHODS as ROUNDINGS
 from edgeopt.graph.regions import regions, tag
+from edgeopt.graph.structuring import structure_points
 
 QUANTIZABLE_OPSET = 13
 """From here on DequantizeLinear has a scale per channel."""
@@ -22,7 +23,9 @@ LEVELS = ("basic", "extended", "all")
 DEFAULT_LEVEL = "all"
 
 
-def search_space(model: Model, *, lossy: bool, cores: int, fast_cores: int | None = None) -> SearchSpace:
+def search_space(
+    model: Model, *, lossy: bool, cores: int, fast_cores: int | None = None, structure: bool = False
+) -> SearchSpace:
     """The decision points of a frozen model, in topological order of their regions.
 
     Args:
@@ -30,18 +33,21 @@ def search_space(model: Model, *, lossy: bool, cores: int, fast_cores: int | Non
             settings are offered.
         cores: Of the board.
         fast_cores: Of a board with slow ones beside them: as many threads are the default.
+        structure: Whether changes of structure are offered, if there is data to judge them by.
 
     Returns:
-        Per region its applicable rewrites, then its precision (only where some scheme applies); then how
-        static schemes quantize, last the runtime's settings.
+        Per region how its structure can be changed, its applicable rewrites, then its precision (only where
+        some scheme applies); then how static schemes quantize, last the runtime's settings.
     """
     found = regions(model)
     rewrites = rewriting.applicable(model, found)
     tagged = model.ir.clone()
     tag(tagged, found)
     schemes = applicable_schemes(quantizable(tagged), found) if lossy else {}
+    changes = structure_points(model, found) if structure and lossy else {}
     points: list[DecisionPoint] = []
     for region in found:
+        points += changes.get(region.name, [])
         for name in sorted(rewrites):
             if rewrites[name].get(region.name) and (lossy or rewriting.is_exact(name)):
                 points.append(DecisionPoint(f"rewrite:{name}@{region.name}", (OFF, ON), OFF))

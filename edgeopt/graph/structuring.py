@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, ModelError
 from edgeopt.core.region import Region
@@ -131,7 +129,3 @@ def structure_points(model: Model, found: Sequence[Region]) -> dict[str, list[De
             point = DecisionPoint(f"structure:{name}@{site.region}", site.options, structure.UNCHANGED)
             points.setdefault(site.region, []).append(point)
     return points
-
-
-def tidy(model: ir.Model) -> None:
-    """Remove, in place, what nothing reads any more."""

@@ -39,6 +39,7 @@ from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.model import Model, check_supported
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
+from edgeopt.graph.structuring import Structures
 from edgeopt.graph.workload import workload
 from edgeopt.optimize import kept
 from edgeopt.optimize.host import Host, host_options, run_bytes
@@ -126,7 +127,10 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         _make_folder(options.output)
         ranges = _ranges(options, inputs, observer)
         fast = profiles.fast_cores(profile)
-        space = search_space(inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast)
+        restructures = options.structure and ranges is not None and inputs.parts is not None
+        space = search_space(
+            inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast, structure=restructures
+        )
         space = _fixed_threads(space, options.threads, cores, board)
         context = SearchContext(
             space=space,
@@ -143,6 +147,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             unsigned=wants_unsigned(board.facts.machine),
             seven_bits=saturates(board.facts.machine, board.facts.features),
             statistics=_statistics(options, inputs) if ranges is not None else None,
+            structures=_structures(options, inputs, space) if restructures else None,
         )  # fmt: skip
         with (
             Probe() as probe,
@@ -198,6 +203,14 @@ def _ranges(options: OptimizeOptions, inputs: Inputs, observer: Observer) -> Ran
 def _statistics(options: OptimizeOptions, inputs: Inputs) -> Statistics:
     """What finer ways to quantize ask for: computed when a candidate chooses one."""
     return Statistics(inputs.model, inputs.calibration, folder=options.output / "cache")
+
+
+def _structures(options: OptimizeOptions, inputs: Inputs, space: SearchSpace) -> Structures:
+    """The changed models: made when a candidate chooses one, and kept by content."""
+    return Structures(
+        inputs.model, space.regions, inputs.calibration, _statistics(options, inputs),
+        options.output / "cache",
+    )  # fmt: skip
 
 
 def _noise(
@@ -362,6 +375,7 @@ def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[st
         "threads": str(options.threads),
         "seed": str(options.seed),
         "sampler": options.sampler,
+        **({"structure": "searched"} if options.structure else {}),
         **goal,
     }
 

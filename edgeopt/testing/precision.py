@@ -28,6 +28,7 @@ from edgeopt.graph.calibration import collect
 from edgeopt.graph.model import Model, freeze, load
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
+from edgeopt.graph.structuring import Structures
 from edgeopt.runtimes.onnxruntime import Session
 
 Feeds = Mapping[str, NDArray[np.generic]]
@@ -75,11 +76,20 @@ class Bench:
     samples: RandomSamples
 
     @classmethod
-    def of(cls, model: Model, folder: Path, *, unsigned: bool = False, seven_bits: bool = False) -> Bench:
+    def of(
+        cls,
+        model: Model,
+        folder: Path,
+        *,
+        unsigned: bool = False,
+        seven_bits: bool = False,
+        structure: bool = False,
+    ) -> Bench:
         """Calibrate a frozen model on random inputs."""
         samples = RandomSamples(model)
-        space = search_space(model, lossy=True, cores=2)
-        ranges = collect(model, samples)
+        space = search_space(model, lossy=True, cores=2, structure=structure)
+        ranges, statistics = collect(model, samples), Statistics(model, samples)
+        changed = Structures(model, space.regions, samples, statistics) if structure else None
         return cls(
             model,
             space,
@@ -92,7 +102,8 @@ class Bench:
                 MAX_IR,
                 unsigned=unsigned,
                 seven_bits=seven_bits,
-                statistics=Statistics(model, samples),
+                statistics=statistics,
+                structures=changed,
             ),
             samples,
         )

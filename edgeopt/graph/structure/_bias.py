@@ -28,14 +28,15 @@ def add(graph: ir.Graph, node: ir.Node, shift: Doubles) -> None:
     that is added behind it, or becomes a new bias: whichever is there first.
     """
     if node.op_type in GATES:
-        bias = constant_of(node.inputs[3]).copy()
-        bias[0, : len(shift)] += shift.astype(bias.dtype)
-        replace_constant(graph, node, 3, bias)
+        bias = constant_of(node.inputs[3])
+        moved = bias.astype(np.float64)
+        moved[0, : len(shift)] += shift
+        replace_constant(graph, node, 3, moved.astype(bias.dtype))
         return
     own = input_at(node, 2)
     if own is not None and is_constant(own) and node.op_type in ("Conv", "Gemm"):
         bias = constant_of(own)
-        replace_constant(graph, node, 2, (bias + shift.astype(bias.dtype)).astype(bias.dtype))
+        replace_constant(graph, node, 2, (bias.astype(np.float64) + shift).astype(bias.dtype))
         return
     beside = _beside(node)
     if beside is None:
@@ -49,7 +50,7 @@ def add(graph: ir.Graph, node: ir.Node, shift: Doubles) -> None:
     shape = [1] * given.ndim
     shape[axis] = -1
     sign = -1 if reader.op_type == "BatchNormalization" else 1
-    moved = given + sign * shift.reshape(shape)
+    moved = given.astype(np.float64) + sign * shift.reshape(shape)
     replace_constant(graph, reader, index, moved.astype(given.dtype))
 
 

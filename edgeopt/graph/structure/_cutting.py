@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from edgeopt.graph.structure import UNCHANGED, Site
+from edgeopt.graph.structure._channels import Numbers
 from edgeopt.graph.structure._groups import Group, Structure
 from edgeopt.graph.structure._importance import kept, order
 from edgeopt.graph.structure._knowledge import Knowledge
+from edgeopt.graph.structure._weights import Matrix
 
 SHARES = (UNCHANGED, "87.5%", "75%", "62.5%", "50%")
 
@@ -38,7 +40,10 @@ def sites(model: ir.Model, wanted: Wanted, shares: Sequence[str] = SHARES) -> li
             continue
         by_count = {count(option, len(group.units)): option for option in reversed(shares)}
         options = tuple(option for option in shares if option in by_count.values())
-        options = (UNCHANGED, *(option for option in options if count(option, len(group.units)) < len(group.units)))
+        options = (
+            UNCHANGED,
+            *(option for option in options if count(option, len(group.units)) < len(group.units)),
+        )
         if len(options) > 1:
             found[group.region] = Site(group.region, options)
     return list(found.values())
@@ -60,12 +65,21 @@ def cut(model: ir.Model, region: str, option: str, knowledge: Knowledge, wanted:
     return changed
 
 
-def _order(knowledge: Knowledge, region: str, wanted: Wanted):  # type: ignore[no-untyped-def]
-    structure = knowledge.once("structure", lambda: Structure(knowledge.graph.graph))
+def _order(knowledge: Knowledge, region: str, wanted: Wanted) -> Numbers:
+    structure = knowledge.once("structure", lambda: _looked_at(knowledge))
     group = _at(structure, region, wanted)
     if group is None:
         raise ValueError(f"the prepared model has no such site: {region}")
     return order(structure, group, knowledge)
+
+
+def _looked_at(knowledge: Knowledge) -> Structure:
+    """The groups of the prepared model, and the moments of all that reads them, in one pass."""
+    structure = Structure(knowledge.graph.graph)
+    cuts = dict.fromkeys((cut.node, cut.index) for group in structure.groups for cut in group.readers)
+    matrices = (Matrix.of(node, index) for node, index in cuts)
+    knowledge.prepare([matrix.reads for matrix in matrices if matrix is not None])
+    return structure
 
 
 def _at(structure: Structure, region: str, wanted: Wanted) -> Group | None:

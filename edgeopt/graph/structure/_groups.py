@@ -68,9 +68,10 @@ class Structure:
         self.unit = _units(self._channels)
         self.groups = self._grouped()
 
-    def group(self, region: str, groups: tuple[Group, ...] | None = None) -> Group | None:
-        """The group whose first layer is in a region, of `groups` or of all."""
-        return next((one for one in groups or self.groups if one.region == region), None)
+    def is_bundled(self, group: Group) -> bool:
+        """Whether a unit is several channels of the layer that writes it: a head."""
+        cut = next(cut for cut in group.cuts if cut.role == "writes")
+        return int(np.isin(self.unit[cut.numbers], group.units).sum()) > len(group.units)
 
     def keep(self, group: Group, kept: Numbers) -> None:
         """Cut all but some units of a group out of the graph, in place.
@@ -105,8 +106,8 @@ class Structure:
         for unit, cuts in seen.items():
             alike[tuple(cuts)].append(unit)
         groups = []
-        for cuts, units in alike.items():
-            group = Group(np.asarray(units), tuple(self._channels.cuts[index] for index in cuts))
+        for indices, units in alike.items():
+            group = Group(np.asarray(units), tuple(self._channels.cuts[index] for index in indices))
             if len(units) >= LEAST_UNITS and group.writers and group.readers:
                 groups.append(group)
         place = {node: index for index, node in enumerate(self._graph)}

@@ -64,9 +64,7 @@ def order(structure: Structure, group: Group, knowledge: Knowledge) -> Numbers:
 def _columns(unit_of: Numbers, units: Numbers, taps: int) -> list[Numbers]:
     """The columns of a matrix that belong to each unit."""
     places = {unit: np.flatnonzero(unit_of == unit) for unit in units.tolist()}
-    return [
-        (places[unit][:, None] * taps + np.arange(taps)).reshape(-1) for unit in units.tolist()
-    ]
+    return [(places[unit][:, None] * taps + np.arange(taps)).reshape(-1) for unit in units.tolist()]
 
 
 @dataclass(slots=True)
@@ -111,9 +109,7 @@ class _Reader:
         for index, unit in enumerate(units):
             own = self.columns[unit]
             part = self.weight[:, own]
-            costs[index] = np.einsum(
-                "mi,im->", part, np.linalg.solve(self.inverse[np.ix_(own, own)], part.T)
-            )
+            costs[index] = np.einsum("mi,im->", part, np.linalg.solve(self.inverse[np.ix_(own, own)], part.T))
         return costs / self.energy
 
     def remove(self, units: Numbers) -> None:

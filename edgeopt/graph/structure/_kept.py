@@ -37,8 +37,8 @@ class Kept:
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None  # solved again, and written anew
 
-    def put(self, key: str, solution: Solution) -> None:
-        """Keep a solution, as exact as weights are.
+    def put(self, key: str, solution: Solution) -> Solution:
+        """Keep a solution, as exact as weights are; what `get` gives from now on.
 
         Raises:
             EdgeoptError: Disk full, permission.
@@ -46,10 +46,11 @@ class Kept:
         values, shift = (array.astype(np.float32) for array in solution)
         if self._folder is None:
             self._known[key] = values.astype(np.float64), shift.astype(np.float64)
-            return
-        content = io.BytesIO()
-        np.savez(content, values=values, shift=shift)
-        write_atomically(self._path(self._folder, key), content.getvalue())
+        else:
+            content = io.BytesIO()
+            np.savez(content, values=values, shift=shift)
+            write_atomically(self._path(self._folder, key), content.getvalue())
+        return values.astype(np.float64), shift.astype(np.float64)
 
     @staticmethod
     def _path(folder: Path, key: str) -> Path:

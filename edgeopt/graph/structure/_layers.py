@@ -78,11 +78,11 @@ def _matmul(found: Channels, node: ir.Node) -> bool:
     if is_constant(left) or is_constant(right):
         return False
     first, second = found.of_value(left), found.of_value(right)
-    inner = (first.get(len(a) - 1), second.get(len(b) - 2))
-    if inner[0] is not None and inner[1] is not None:
-        found.tie(*inner)
+    one, other_one = first.get(len(a) - 1), second.get(len(b) - 2)
+    if one is not None and other_one is not None:
+        found.tie(one, other_one)
     else:
-        found.fixed += [numbers for numbers in inner if numbers is not None]
+        found.fixed += [numbers for numbers in (one, other_one) if numbers is not None]
     axes: dict[int, Numbers] = {}
     for value, tracked, shape, own in ((left, first, a, len(a) - 2), (right, second, b, len(b) - 1)):
         other, other_shape = (second, b) if value is left else (first, a)

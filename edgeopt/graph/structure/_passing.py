@@ -250,9 +250,12 @@ def _reshape(found: Channels, node: ir.Node) -> bool:
 
 def _segments(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
     """Runs of axes, as short as can be, that hold the same elements before and after a Reshape."""
-    runs, i, j = [], 0, 0
+    runs: list[tuple[list[int], list[int]]] = []
+    i, j = 0, 0
     while i < len(before) or j < len(after):
-        sources, places, read, written = [], [], 1, 1
+        sources: list[int] = []
+        places: list[int] = []
+        read, written = 1, 1
         while True:
             if i < len(before) and (read <= written or j >= len(after)) and (not sources or read != written):
                 sources.append(i)
@@ -272,10 +275,24 @@ def _segments(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[in
 
 _UNARY = (
     "Relu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu",
-    "Mish", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Sqrt", "Exp", "Log", "Abs", "Neg", "Reciprocal",
-    "Identity", "Dropout", "Cast", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Not",
+    "Mish", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Sqrt", "Exp", "Log", "Abs", "Neg",
+    "Reciprocal", "Identity", "Dropout", "Cast", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Not",
 )  # fmt: skip
-_BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "PRelu", "Sum", "Mean", "Where", "Greater", "Less")
+_BINARY = (
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Min",
+    "Max",
+    "PRelu",
+    "Sum",
+    "Mean",
+    "Where",
+    "Greater",
+    "Less",
+)
 _POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd")
 _SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")

@@ -1,24 +1,24 @@
 """Refits the layers of a changed model by least squares, so that they compute what they did before.
 
 Layer by layer, in the order in which they depend on each other: for a layer that computed y = W x in the
-original and reads z in the changed model, in which all layers before it are refitted already,
+original and reads z in the changed model, in which the layers before it are refitted already,
 
     W', d = argmin  sum |W x - W' z - d|^2 + r |W' - W_0|^2
 
-over the calibration samples, where W_0 are those of its weights that are left, and d is added to its bias. r is
-chosen by what one half of the samples says of the other; where no refit is better there, W_0 stays. Rows of a
-convolution are windows of its input. Samples are run one by one, and sums are kept in float64, so that memory
-stays that of the matrices.
+over the calibration samples, where W_0 are those of its weights that are left, and d is added to its bias.
+r is chosen by what one half of the samples says of the other; where no refit is better there, W_0 stays. Rows
+of a convolution are windows of its input. Samples are run one by one, and sums are kept in float64: memory
+is that of the matrices, and of what `_stream` keeps.
 
-A layer with more than `MOST_INPUTS` columns is not refitted as a whole: each output gets a factor and a shift.
-Does not refit grouped convolutions (other than depthwise ones), ConvTranspose and bidirectional recurrences.
+A layer with more than `MOST_INPUTS` columns is not refitted whole: each output gets a factor and a shift.
+Does not refit grouped convolutions (but depthwise ones), ConvTranspose and bidirectional recurrences.
 
 Source: He, Zhang & Sun 2017 (arXiv:1707.06168), section 3.1, for the reconstruction; Hoerl & Kennard 1970.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -26,24 +26,22 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeopt.graph.calibration import OPTIONS, Samples
-from edgeopt.graph.flops import sizes
+from edgeopt.graph.calibration import Samples
 from edgeopt.graph.moments import Reads, rows
-from edgeopt.graph.serialize import to_bytes
+from edgeopt.graph.reading import read_by
 from edgeopt.graph.structure import _bias
 from edgeopt.graph.structure._channels import Numbers
 from edgeopt.graph.structure._fingerprints import Fingerprints
 from edgeopt.graph.structure._groups import rows_of
 from edgeopt.graph.structure._kept import Kept
 from edgeopt.graph.structure._knowledge import Knowledge
-from edgeopt.graph.structure._layers import GATES
+from edgeopt.graph.structure._stream import Stream
 from edgeopt.graph.structure._weights import Doubles, Matrix, matrices
-from edgeopt.runtimes.onnxruntime import Session
 
 MOST_INPUTS = 1536
 ROWS = 8192
 """Of a layer that are looked at, evenly taken from the samples."""
-LEAST_SAMPLES, MOST_SAMPLES = 32, 256
+MOST_SAMPLES = 256
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3)
 """Times the mean energy of a column. The largest leaves little but the shift to be fitted."""
 
@@ -82,15 +80,15 @@ def recover(model: ir.Model, knowledge: Knowledge, part: Samples, kept: Kept) ->
     prints = Fingerprints(model.graph, knowledge.digest)
     wanted = refits(model.graph, knowledge)
     keys = {id(one): prints.of(one.now.node, one.now.index) for one in wanted}
+    streams: _Streams | None = None
     for level in sorted({one.level for one in wanted}):
         now = [one for one in wanted if one.level == level]
         found = {id(one): kept.get(keys[id(one)]) for one in now}
         new = [one for one in now if found[id(one)] is None]
         if new:
-            solved = _solved(model, knowledge, new, part)
-            for one, arrays in zip(new, solved, strict=True):
-                kept.put(keys[id(one)], arrays)
-                found[id(one)] = arrays
+            streams = streams or _Streams(model, knowledge, wanted, part)
+            for one, arrays in zip(new, streams.solved(new, level), strict=True):
+                found[id(one)] = kept.put(keys[id(one)], arrays)
         for one in now:
             values, shift = found[id(one)] or (np.zeros(0), np.zeros(0))
             if values.size:
@@ -142,43 +140,47 @@ def _is_same(node: ir.Node, origin: ir.Node) -> bool:
     )
 
 
-def _solved(
-    model: ir.Model, knowledge: Knowledge, wanted: Sequence[Refit], part: Samples
-) -> list[tuple[Doubles, Doubles]]:
-    """New weights and shifts; empty where the old ones stay."""
-    then = _Watched(knowledge.graph, (one.then.reads.tensor for one in wanted))
-    now = _Watched(model, (one.now.reads.tensor for one in wanted))
-    sums = [_Sums(one) for one in wanted]
-    available = sum(1 for _ in islice(part.samples(), MOST_SAMPLES))
-    count = min(available, max(LEAST_SAMPLES, *(-(-ROWS // one.places) for one in sums)))
-    share = -(-ROWS // max(count, 1))
-    for number, feeds in enumerate(islice(part.samples(), count)):
-        before, after = then.run(feeds), now.run(feeds)
-        for one in sums:
-            one.add(before, after, share, number)
-    return [one.solution() for one in sums]
+class _Streams:
+    """The original and the changed model on their way through the same samples."""
+
+    def __init__(self, model: ir.Model, knowledge: Knowledge, wanted: Sequence[Refit], part: Samples) -> None:
+        self.count = sum(1 for _ in islice(part.samples(), MOST_SAMPLES))
+        self._then = Stream(knowledge.graph, part, self.count)
+        self._now = Stream(model, part, self.count)
+        self._levels_then = _levels(knowledge.graph.graph, {one.then.node: one.level for one in wanted})
+        self._levels_now = _levels(model.graph, {one.now.node: one.level for one in wanted})
+
+    def solved(self, wanted: Sequence[Refit], level: int) -> list[tuple[Doubles, Doubles]]:
+        """New weights and shifts; empty where the old ones stay."""
+        sums = [_Sums(one) for one in wanted]
+        share = -(-ROWS // max(self.count, 1))
+        before = self._then.run(
+            (one.then.reads.tensor for one in wanted), lambda node: self._levels_then[node] < level
+        )
+        after = self._now.run(
+            (one.now.reads.tensor for one in wanted), lambda node: self._levels_now[node] < level
+        )
+        for number, (original, changed) in enumerate(zip(before, after, strict=True)):
+            for one in sums:
+                one.add(original, changed, share, number)
+        return [one.solution() for one in sums]
 
 
-class _Watched:
-    """A model that gives some of its tensors."""
-
-    def __init__(self, model: ir.Model, tensors: Iterable[str]) -> None:
-        graph = model.clone()
-        given = {str(value.name) for value in graph.graph.inputs}
-        by_name = {str(value.name): value for node in graph.graph for value in node.outputs}
-        self._names = [name for name in dict.fromkeys(tensors) if name not in given]
-        graph.graph.outputs[:] = [by_name[name] for name in self._names] or [graph.graph.outputs[0]]
-        self._session = Session(to_bytes(graph), OPTIONS)
-
-    def run(self, feeds: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        return {**feeds, **dict(zip(self._names, self._session.run(feeds), strict=False))}
+def _levels(graph: ir.Graph, own: Mapping[ir.Node, int]) -> dict[ir.Node, int]:
+    """The highest level of a node and of all that it depends on; -1 where there is none."""
+    found: dict[ir.Node, int] = {}
+    for node in graph:
+        producers = (value.producer() for value in read_by(node))
+        before = [found[producer] for producer in producers if producer in found]
+        found[node] = max([own.get(node, -1), *before])
+    return found
 
 
 @dataclass(slots=True)
 class _Sums:
     """What least squares needs of one layer, for the two halves of the samples.
 
-    With z the inputs, and a 1 behind them where a shift is fitted: sums of z z' (g, n, n) and of y z' (g, m, n).
+    With z the inputs, and a 1 behind them where a shift is fitted: sums of z z' (g, n, n) and y z' (g, m, n).
     """
 
     refit: Refit
@@ -202,15 +204,6 @@ class _Sums:
         self._squares = [np.zeros((groups, width, width)) for _ in range(2)]
         self._products = [np.zeros((groups, m, width)) for _ in range(2)]
         self._counts = [0, 0]
-
-    @property
-    def places(self) -> int:
-        """Rows of one sample."""
-        shape = sizes(self.refit.now.node.outputs[0]) or (1,)
-        kind = self.refit.now.node.op_type
-        if kind in GATES:
-            return int(np.prod(shape[:3]))
-        return max(1, int(np.prod(shape)) // (shape[1] if kind == "Conv" else shape[-1]))
 
     def add(
         self,
@@ -245,7 +238,7 @@ class _Sums:
             return nothing
         if not min(self._counts):
             return nothing
-        costs = {ridge: 0.0 for ridge in RIDGES}
+        costs = dict.fromkeys(RIDGES, 0.0)
         untouched = 0.0
         for half in (0, 1):
             untouched += _cost(old, self._squares[1 - half], self._products[1 - half])

@@ -20,10 +20,10 @@ from edgeopt.graph.structure._knowledge import Knowledge
 ORDER = 20
 
 EXAMPLES = (
-    """<ir_version: 8, opset_import: ["": 13]>
+    """<ir_version: 8, opset_import: ["": 14]>
 residual (float[1, 3, 12, 12] x) => (float[1, 10] y)
-<float[32, 3, 3, 3] w1, float[32] s, float[32] b, float[32] m, float[32] v, float[64, 32, 1, 1] w2, float[64] b2,
- float[64, 1, 3, 3] w3, float[16, 64, 1, 1] g1, float[64, 16, 1, 1] g2, float[32, 64, 1, 1] w4,
+<float[32, 3, 3, 3] w1, float[32] s, float[32] b, float[32] m, float[32] v, float[64, 32, 1, 1] w2,
+ float[64] b2, float[64, 1, 3, 3] w3, float[16, 64, 1, 1] g1, float[64, 16, 1, 1] g2, float[32, 64, 1, 1] w4,
  float[24, 32, 3, 3] w5, float[24] b5, float[10, 2016] w6> {
     c1 = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w1)
     vv = Mul(v, v)
@@ -72,6 +72,6 @@ def apply(model: ir.Model, region: str, option: str, knowledge: Knowledge) -> ir
     return _cutting.cut(model, region, option, knowledge, _wanted)
 
 
-def _wanted(structure: Structure, group: Group) -> bool:
+def _wanted(_: Structure, group: Group) -> bool:
     writers = {node.op_type for node in group.writers}
     return bool(writers & {"Conv", "ConvTranspose"}) and not writers & {"LSTM", "GRU", "RNN"}
