@@ -830,11 +830,12 @@ class Lease:
         boot, pid, _ = holder["runner"].split("-")
         if holder["token"] == self.token:
             return True
-        if boot == own_mark().split("-")[0] and is_alive(holder["runner"]):
+        is_here = boot == own_mark().split("-")[0]
+        if is_here and is_alive(holder["runner"]):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
         end = boottime_s() + 10.0
-        while self.is_locked(holder["token"]):
+        while self.is_locked(holder["token"]) or (is_here and is_alive(holder["runner"])):
             if boottime_s() > end:
                 return False
             time.sleep(0.02)
@@ -1808,6 +1809,8 @@ class Runner:
         while "held" in (answer := self.orders.lease.take(**asker)) and boottime_s() < end:
             if 0 in self.orders.wait(most_s=POLL_S):
                 self.orders.pull()
+        if answer.get("former") == "alive":  # it was when this runner began, and has been ended for the lease
+            sweep(self.folder / "tmp")
         return answer
 
     def on_who(self) -> dict[str, Any]:

@@ -258,6 +258,22 @@ def test_a_command_whose_connection_broke_takes_back_what_it_had(talk: Callable[
         first.ask("stat", 10, objects=[])
 
 
+def test_what_a_runner_that_had_stopped_has_left_goes_when_its_command_comes_back(
+    talk: Callable[[], Dialogue], home: Path
+) -> None:
+    """It was alive when the next one began, so its folder was not yet anybody's to remove."""
+    ANN.take(talk(), "kitchen")
+    (stopped,) = runners()
+    left = home / "board" / "tmp" / str(record()["holder"]["runner"])  # type: ignore[index]
+    left.mkdir(parents=True)
+    os.kill(stopped, signal.SIGSTOP)
+    after = talk()
+    assert after.ask("who", 30)["holder"]
+    assert left.exists()
+    assert ANN.take(after, "kitchen").token
+    assert not left.exists()
+
+
 def test_a_token_of_the_past_measures_nothing(talk: Callable[[], Dialogue]) -> None:
     dialogue = talk()
     token = ANN.take(dialogue, "kitchen").token

@@ -229,7 +229,8 @@ def check(bench: Bench, fault: Fault) -> None:
     (again,) = bench.measure_patiently(bench.good)
     assert isinstance(again, Measurement), again
     bench.disconnect()
-    assert bench.leftovers() == []
+    left = bench.leftovers()
+    assert left == [], left
 
 
 def stop(pid: int) -> None:

@@ -141,7 +141,8 @@ def check(study: Study, trouble: Trouble) -> None:
         assert ran.code == 0, ran.err
         study.ended(ran)
     study.check_whole(ran, trouble.failed)
-    assert study.bench.leftovers() == []
+    left = study.bench.leftovers()
+    assert left == [], left
 
 
 def told_to_wait(study: Study, running: Running) -> None:
