@@ -59,12 +59,13 @@ def _run(argv: list[str], debug: bool, stream: IO[str] | None) -> int:
 
 
 def _knows_output(argv: Sequence[str]) -> bool:
-    """Whether the command that was meant has `-o`."""
+    """Whether the command that was meant has `-o`; not, where the commands could not even be imported."""
+    commands = sys.modules.get("edgeopt.cli.app")
+    if commands is None:
+        return False
     import typer.main
 
-    from edgeopt.cli.app import app
-
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(commands.app)
     for word in argv:
         command = getattr(command, "commands", {}).get(word, command)
     return any("-o" in parameter.opts for parameter in command.params)
