@@ -2039,11 +2039,15 @@ def firmware(*question: str, base: int) -> int | None:
     return int(found[1], base) if found else None
 
 
+CPU_ZONES = "cpu|soc|x86_pkg|package|mpu"
+"""In names of thermal zones: `package` is the RK3588's in Linux's own device tree, `mpu` the TDA4VM's."""
+
+
 def temperature_c() -> float | None:
     """Of the CPU, where the kernel shows one."""
     for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*")):
         value = read(f"{zone}/temp")
-        if value and re.search("cpu|soc|x86_pkg", read(f"{zone}/type") or "", re.IGNORECASE):
+        if value and re.search(CPU_ZONES, read(f"{zone}/type") or "", re.IGNORECASE):
             return int(value) / 1000
     return None
 

@@ -57,9 +57,13 @@ def integer(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\s*-?[0-9]+\s*", text) else None
 
 
+CPU_ZONES = "cpu|soc|x86_pkg|package|mpu"
+"""As in the on-board runner, which says whose they are."""
+
+
 def cpu_temperature_c(text: str) -> float | None:
     """One line per thermal zone, its type and millidegrees: the first of a CPU or its SoC, in °C."""
-    found = re.search(r"^.*(?:cpu|soc|x86_pkg).* (-?[0-9]+)$", text, re.MULTILINE | re.IGNORECASE)
+    found = re.search(rf"^.*(?:{CPU_ZONES}).* (-?[0-9]+)$", text, re.MULTILINE | re.IGNORECASE)
     return int(found[1]) / 1000 if found else None
 
 

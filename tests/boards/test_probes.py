@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeopt.boards import readings
 from edgeopt.boards.address import Address
 from edgeopt.boards.facts import probed
 from edgeopt.boards.identity import accepting
@@ -18,6 +19,7 @@ from edgeopt.boards.probes import PROBES, printed, probe, read
 from edgeopt.boards.readings import without_serial_numbers
 from edgeopt.boards.transports import CommandResult, local
 from edgeopt.core.errors import CommandError
+from tests.boards.test_runner import runner_module
 from tests.sshd import Sshd
 
 FILES = sorted((Path(__file__).parent / "data" / "probes").glob("*.json"))
@@ -98,12 +100,18 @@ def test_a_shell_that_answers_too_little_is_refused() -> None:
         printed(Restricted("/bin/false", Path()))
 
 
+def test_the_runner_takes_the_same_thermal_zones_for_the_cpus() -> None:
+    assert runner_module().CPU_ZONES == readings.CPU_ZONES
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("throttled", "error=1 error_msg=\"Command not registered\"\n", None),
         ("busy_share", "cpu 1 2 3 4 5 6 7 8 9 0\n", None),
         ("busy_share", "cpu 0 0 0 90 10 0 0 0 0 0\ncpu 30 0 0 150 20 0 0 0 0 0\n", 0.3),
+        ("temperature_c", "ddr-thermal 50000\ngpu-thermal 51000\n", None),
+        ("temperature_c", "package-thermal 45300\nbigcore0-thermal 46200\nnpu-thermal 43400\n", 45.3),
         ("swap", "", None),
         ("swap", "Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 8 4 5\n/var/swap file 2 0 -2\n",
          {"total_bytes": 10240, "used_bytes": 4096, "zram_bytes": 8192}),
