@@ -21,7 +21,7 @@ from edgeopt.boards.inventory import Inventory
 from edgeopt.core.conditions import Setting, parse_cpus
 from edgeopt.core.errors import CommandError, ConfigError
 from edgeopt.graph.workload import workload
-from tests.boards.test_runner import SCREEN, SCRIPT, board, measured
+from tests.boards.runners import SCREEN, SCRIPT, board, measured
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.sshd import descendants
 

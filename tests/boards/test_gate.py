@@ -24,8 +24,8 @@ from edgeopt.boards.validity import Speed, Thresholds
 from edgeopt.core.errors import CandidateFailed, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.progress import Observer
+from tests.boards.runners import runner_module
 from tests.boards.test_answers import model, process
-from tests.boards.test_runner import runner_module
 from tests.boards.test_validity import state
 from tests.boards.tiny import FEEDS, artifact, chain
 

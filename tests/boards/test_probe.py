@@ -18,7 +18,7 @@ from edgeopt.boards.transports.local import LocalTransport
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.conditions import Setting
 from edgeopt.core.measurement import Measurement, Protocol
-from tests.boards.test_runner import runner_module
+from tests.boards.runners import runner_module
 from tests.boards.tiny import FEEDS, artifact, chain
 
 SCREEN = Protocol(

@@ -24,12 +24,10 @@ from edgeopt.core.conditions import Setting
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import CommandError
 from edgeopt.core.measurement import Protocol
-from tests.boards.test_runner import SCREEN, SCRIPT, board, supervisor
+from tests.boards.runners import SCREEN, SCRIPT, board
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.boards.virtual.processes import wait_until
 from tests.sshd import descendants
-
-__all__ = ["supervisor"]
 
 LONG = replace(SCREEN, window_s=1e6, deadline_s=60)
 

@@ -16,7 +16,7 @@ from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import CandidateFailed, ConnectError
 from edgeopt.runtimes import litert
 from tests.boards import tiny
-from tests.boards.test_runner import SCREEN, board, measured
+from tests.boards.runners import SCREEN, board, measured
 from tests.runtimes.test_litert import CONV, FEEDS, FILES
 
 

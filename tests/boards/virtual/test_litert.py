@@ -11,7 +11,7 @@ from edgeopt.boards.virtual.running import Running
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.measurement import Measurement
 from edgeopt.runtimes.litert import Session
-from tests.boards.test_runner import SCREEN
+from tests.boards.runners import SCREEN
 from tests.boards.test_runner_litert import lite
 from tests.runtimes.test_litert import CONV, FEEDS, FILES
 
