@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,13 +26,17 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 # Temporary files of this session, of which nothing may be left; those of `tmp_path` stay where they are kept.
-if not IS_WORKER:
+if IS_WORKER:  # in a folder of its own, so that it can tell which of its tests left something there
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="w-")
+else:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="edgeopt-tests-")
 # This machine is one board: tests at once, and whoever else works here, would wait for each other.
 os.environ["EDGEOPT_LEASE_DIR"] = tempfile.mkdtemp(prefix="leases-")
 # A shell starts what it puts in the background deaf to Ctrl-C, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LEFT_BY_WORKERS = pytest.StashKey[list[str]]()
 
 IMAGES = places.cache()
 """Images of virtual boards are made once for all tests, and kept for the next time."""
@@ -50,19 +55,48 @@ def pytest_report_header() -> str:
     return f"faults of today: EDGEOPT_FAULT_SEED={sample.seed()}"
 
 
+_left_by: dict[str, str] = {}
+"""What is in this process's folder of temporary files, and the test after which it first was there."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Once a test's fixtures are gone, too, look at what is there that was not there before."""
+    yield
+    names = {path.name for path in Path(tempfile.gettempdir()).iterdir()}
+    for name in _left_by.keys() - names:
+        del _left_by[name]
+    _left_by.update(dict.fromkeys(names - _left_by.keys(), item.nodeid))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail if anything is left where temporary files are made, but for what is meant to be."""
     shutil.rmtree(os.environ["EDGEOPT_LEASE_DIR"])
-    if IS_WORKER:
-        return
     folder = Path(tempfile.gettempdir())
     # What a test has killed leaves its folder until edgeopt runs again; torch keeps one for its compiler.
     meant = (scratch.PREFIX, "torchinductor_")
-    left = [str(path) for path in folder.iterdir() if not path.name.startswith(meant)]
+    left = [
+        f"{path}, since {_left_by.get(path.name, 'no test')}"
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(meant)
+    ]
     shutil.rmtree(folder)
+    if IS_WORKER:
+        session.config.workeroutput["left"] = left  # type: ignore[attr-defined]
+        return
+    left += session.config.stash.get(LEFT_BY_WORKERS, [])
+    for line in left:
+        print(f"\nleft in the temporary folder: {line}")
     if left:
-        print(f"\nleft in the temporary folder: {' '.join(left)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of tests has ended; one that has crashed says nothing."""
+    node.config.stash.setdefault(LEFT_BY_WORKERS, []).extend(
+        getattr(node, "workeroutput", {}).get("left", [])
+    )
 
 
 @pytest.fixture(autouse=True)

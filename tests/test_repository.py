@@ -18,9 +18,7 @@ from edgeopt.core import plugins
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES = sorted([*ROOT.glob("edgeopt/**/*.py"), *ROOT.glob("firmware_scripts/*.py")])
-TESTS = sorted(
-    [*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("examples/**/*.py")]
-)
+TESTS = sorted(path for name in ("tests", "benchmarks", "examples") for path in ROOT.glob(f"{name}/**/*.py"))
 PACKAGES = sorted(p.parent.name for p in ROOT.glob("edgeopt/*/__init__.py") if p.parent.name != "testing")
 FORBIDDEN_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "misc.py", "common.py"}
 
