@@ -42,7 +42,7 @@ def check_confirmed(document: Any, study: Path) -> None:
     assert -1 <= said["rank_correlation"] <= 1
 
 
-def test_on_this_machine_and_resumed_after_a_kill(edgeopt: Program, study: Path) -> None:
+def test_on_this_machine_and_resumed_after_a_kill(edgeopt: Program, inside: Program, study: Path) -> None:
     before = (study / "best.json").read_bytes()
     command = ("confirm", study, "--board", "local", "--json")
     running = edgeopt.start(*command)
@@ -58,15 +58,15 @@ def test_on_this_machine_and_resumed_after_a_kill(edgeopt: Program, study: Path)
     assert (folder / "report.html").is_file()
     assert (study / "best.json").read_bytes() == before
 
-    again = edgeopt(*command)
+    again = inside(*command)
     assert (again.code, again.told) == (0, []), again.err
     assert again.document["confirmed"] == ran.document["confirmed"]
-    shown = edgeopt("confirm", study, "--board", "local")
+    shown = inside("confirm", study, "--board", "local")
     assert "emulated / measured:" in shown.out, shown.err
 
 
-def test_over_ssh(edgeopt: Program, study: Path, sshd: Sshd) -> None:
-    ran = edgeopt("confirm", study, "--board", sshd.url, "--json")
+def test_over_ssh(inside: Program, study: Path, sshd: Sshd) -> None:
+    ran = inside("confirm", study, "--board", sshd.url, "--json")
     assert ran.code == 0, ran.err
     check_confirmed(ran.document, study)
     assert ran.document["board"].startswith(sshd.address)
@@ -74,25 +74,25 @@ def test_over_ssh(edgeopt: Program, study: Path, sshd: Sshd) -> None:
     assert all_ended(sshd.home) == []
 
 
-def test_what_cannot_be_confirmed_is_refused(edgeopt: Program, study: Path) -> None:
+def test_what_cannot_be_confirmed_is_refused(inside: Program, study: Path) -> None:
     for board, code in (("predicted", 2), ("bedroom", 2)):
-        ran = edgeopt("confirm", study, "--board", board, "--json")
+        ran = inside("confirm", study, "--board", board, "--json")
         assert ran.code == code, ran.err
         check_error(ran.document)
-    ran = edgeopt("confirm", edgeopt.folder, "--board", "local", "--json")
+    ran = inside("confirm", inside.folder, "--board", "local", "--json")
     assert ran.code == 2, ran.err
     check_error(ran.document)
-    model = edgeopt.folder / "net.onnx"
+    model = inside.folder / "net.onnx"
     whole = model.read_bytes()
     model.write_bytes(whole.replace(b"b1", b"b3"))
-    ran = edgeopt("confirm", study, "--board", "local", "--json")
+    ran = inside("confirm", study, "--board", "local", "--json")
     assert ran.code == 2, ran.err
     assert "the model changed since the study" in ran.document["error"]["message"]
 
 
-def test_what_was_measured_needs_no_confirmation(edgeopt: Program, model: Path) -> None:
-    assert edgeopt.optimize(model.name, "--budget", 0, "--threads", 1, "-o", "out").code == 0
-    ran = edgeopt("confirm", "out", "--board", "local", "--json")
+def test_what_was_measured_needs_no_confirmation(inside: Program, model: Path) -> None:
+    assert inside.optimize(model.name, "--budget", 0, "--threads", 1, "-o", "out").code == 0
+    ran = inside("confirm", "out", "--board", "local", "--json")
     assert ran.code == 2, ran.err
     assert "was measured, on local" in ran.document["error"]["message"]
 

@@ -17,16 +17,16 @@ def marks(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
 
-def others_are_refused(edgeopt: Program) -> None:
+def others_are_refused(inside: Program) -> None:
     """`out` holds a study of `net.onnx` and `data.npz`."""
-    made.classifier(edgeopt.folder / "other.onnx", seed=7)
-    made.samples(edgeopt.folder / "other.npz", seed=7)
+    made.classifier(inside.folder / "other.onnx", seed=7)
+    made.samples(inside.folder / "other.npz", seed=7)
     for difference, model, *arguments in (
         ("model", "other.onnx", "--data", "data.npz"),
         ("data", "net.onnx", "--data", "other.npz"),
         ("seed", "net.onnx", "--data", "data.npz", "--seed", 1),
     ):
-        ran = edgeopt.optimize(model, *arguments, "--budget", 0, "-o", "out")
+        ran = inside.optimize(model, *arguments, "--budget", 0, "-o", "out")
         assert ran.code == 2, (difference, ran.err)
         check_error(ran.document)
         assert f"{difference} was " in ran.document["error"]["message"]
@@ -34,7 +34,7 @@ def others_are_refused(edgeopt: Program) -> None:
 
 
 def test_a_search_with_data_and_what_repeating_it_does(
-    edgeopt: Program, model: Path, data: Path, home: Path
+    edgeopt: Program, inside: Program, model: Path, data: Path, home: Path
 ) -> None:
     command = (model.name, "--data", data.name, "-o", "out")
     first = edgeopt.optimize(*command, "--budget", "3 trials")
@@ -66,39 +66,39 @@ def test_a_search_with_data_and_what_repeating_it_does(
     assert all_ended(home) == []
 
     before, seconds = marks(out), document["device_seconds"]
-    again = edgeopt.optimize(*command, "--budget", "3 trials")
+    again = inside.optimize(*command, "--budget", "3 trials")
     assert again.code == 0, again.err
     assert again.told == []
     assert marks(out) == before
     assert again.document == document  # board time included: none was spent
     assert seconds > 0
 
-    more = edgeopt.optimize(*command, "--budget", "4 trials")
+    more = inside.optimize(*command, "--budget", "4 trials")
     assert more.code == 0, more.err
     check_result(more.document)
     assert more.document["measured"] == document["measured"] + 1
     assert set(more.told).isdisjoint(first.told)
     after = marks(out)
     assert {name: after[name] for name in before} == before
-    others_are_refused(edgeopt)
+    others_are_refused(inside)
     assert marks(out) == after
 
 
 def test_without_data_only_exact_changes_are_made_until_fresh_starts_anew(
-    edgeopt: Program, model: Path
+    inside: Program, model: Path
 ) -> None:
     command = (model.name, "--sampler", "random", "-o", "out")
-    ran = edgeopt.optimize(*command, "--budget", 0)
+    ran = inside.optimize(*command, "--budget", 0)
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["trials"] == 1 + len(ran.document["references"])  # and the final stage, no more
     assert ran.document["best"]["stage"] == "final"
     assert ran.document["verdict"] in ("original", "reference")
     if ran.document["verdict"] == "original":
-        assert (edgeopt.folder / "out" / "best.onnx").read_bytes() == model.read_bytes()
+        assert (inside.folder / "out" / "best.onnx").read_bytes() == model.read_bytes()
     assert any("--data" in line for line in ran.err.splitlines()[:2]), ran.err
 
-    ran = edgeopt.optimize(*command, "--budget", "2 trials")
+    ran = inside.optimize(*command, "--budget", "2 trials")
     assert ran.code == 0, ran.err
     check_result(ran.document)
     shown = [ran.document["best"], *ran.document["references"], *ran.document["pareto"]]
@@ -109,10 +109,10 @@ def test_without_data_only_exact_changes_are_made_until_fresh_starts_anew(
         "disagreement": None,
     }  # fmt: skip
 
-    made.classifier(edgeopt.folder / "other.onnx", seed=7)
-    fresh = edgeopt.optimize("other.onnx", *command[1:], "--threads", 1, "--budget", 0, "--fresh")
+    made.classifier(inside.folder / "other.onnx", seed=7)
+    fresh = inside.optimize("other.onnx", *command[1:], "--threads", 1, "--budget", 0, "--fresh")
     assert fresh.code == 0, fresh.err
     check_result(fresh.document)
     assert 0 in fresh.told
-    assert fresh.document["model"] == str(edgeopt.folder / "other.onnx")
-    assert (edgeopt.folder / "out" / "previous" / "1" / "study.log").is_file()
+    assert fresh.document["model"] == str(inside.folder / "other.onnx")
+    assert (inside.folder / "out" / "previous" / "1" / "study.log").is_file()

@@ -8,7 +8,7 @@ from tests.e2e.program import Program, all_ended
 
 
 def test_ctrl_c_in_the_search_and_in_the_final_stage_leaves_the_best_so_far(
-    edgeopt: Program, model: Path, home: Path
+    edgeopt: Program, inside: Program, model: Path, home: Path
 ) -> None:
     command = edgeopt.optimizing(model.name, "--budget", "4 trials", "--sampler", "random", "-o", "out")
     told: list[int] = []
@@ -28,16 +28,18 @@ def test_ctrl_c_in_the_search_and_in_the_final_stage_leaves_the_best_so_far(
         assert "interrupted" in (out / "report.html").read_text()
         assert all_ended(home) == []
 
-    again = edgeopt(*command)
+    again = inside(*command)
     assert again.code == 0, again.err
     check_result(again.document)
     assert again.told == []
     assert again.document["best"]["stage"] == "final"
 
 
-def test_ctrl_c_keeps_the_answer_of_an_earlier_final_stage(edgeopt: Program, model: Path) -> None:
+def test_ctrl_c_keeps_the_answer_of_an_earlier_final_stage(
+    edgeopt: Program, inside: Program, model: Path
+) -> None:
     command = (model.name, "--threads", 1, "--sampler", "random", "-o", "out")
-    before = edgeopt.optimize(*command, "--budget", 0)
+    before = inside.optimize(*command, "--budget", 0)
     assert before.code == 0, before.err
     running = edgeopt.start(*edgeopt.optimizing(*command, "--budget", "3 trials"))
     assert running.reaches("references ("), running.err
@@ -45,7 +47,7 @@ def test_ctrl_c_keeps_the_answer_of_an_earlier_final_stage(edgeopt: Program, mod
     assert ran.code == 130, ran.err
     if not ran.told:  # else a trial was done before the signal came, and a new final stage is due
         assert ran.document == before.document
-    again = edgeopt.optimize(*command, "--budget", 0)
+    again = inside.optimize(*command, "--budget", 0)
     assert again.code == 0, again.err
     assert again.document["best"]["stage"] == "final"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.contract import check_result
-from tests.e2e.program import Program, Ran, all_ended
+from tests.e2e.program import Inside, Program, Ran, all_ended
 
 OUT = ("--sampler", "random", "-o", "out")
 
@@ -36,7 +36,7 @@ class Study:
         return worked
 
     def finished(self) -> Ran:
-        ran = self._edgeopt(*self._command)
+        ran = Inside(self._edgeopt.folder)(*self._command)
         assert ran.code == 0, ran.err
         self._note(ran)
         check_result(ran.document)

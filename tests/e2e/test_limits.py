@@ -15,10 +15,10 @@ QUICK = ("--threads", 1, "--budget", 0, "-o", "out")
 
 
 def test_a_size_that_only_a_recipe_keeps_makes_the_recipe_the_result(
-    edgeopt: Program, model: Path, data: Path
+    inside: Program, model: Path, data: Path
 ) -> None:
     limit = round(model.stat().st_size * 0.7)
-    ran = edgeopt.optimize(model.name, "--data", data.name, "--max-drop", 0.2, "--max-size", limit, *QUICK)
+    ran = inside.optimize(model.name, "--data", data.name, "--max-drop", 0.2, "--max-size", limit, *QUICK)
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["verdict"] == "reference"
@@ -58,15 +58,15 @@ def test_a_predicted_board_refuses_an_objective_that_it_cannot_tell(inside: Prog
     assert "cannot tell" in ran.document["error"]["message"]
 
 
-def test_a_folder_that_was_moved_or_cleaned_is_made_good(edgeopt: Program, model: Path) -> None:
+def test_a_folder_that_was_moved_or_cleaned_is_made_good(inside: Program, model: Path) -> None:
     flags = (model.name, "--sampler", "random", "--threads", 1)
-    first = edgeopt.optimize(*flags, "--budget", "1 trials", "-o", "out")
+    first = inside.optimize(*flags, "--budget", "1 trials", "-o", "out")
     assert first.code == 0, first.err
-    moved = edgeopt.folder / "elsewhere"
-    (edgeopt.folder / "out").rename(moved)
+    moved = inside.folder / "elsewhere"
+    (inside.folder / "out").rename(moved)
     shutil.rmtree(moved / "artifacts")
     (moved / "best.onnx").unlink()
-    again = edgeopt.optimize(*flags, "--budget", "2 trials", "-o", "elsewhere")
+    again = inside.optimize(*flags, "--budget", "2 trials", "-o", "elsewhere")
     assert again.code == 0, again.err
     assert set(again.told).isdisjoint(first.told)
     assert again.document["artifact"] == str(moved / "best.onnx")

@@ -27,15 +27,15 @@ def without_calibrated(document: dict[str, object]) -> set[str]:
     return {str(option) for option in document["decisions"].values()} & set(LOSSY)  # type: ignore[attr-defined]
 
 
-def test_luck_on_the_search_part_does_not_win(edgeopt: Program, model: Path) -> None:
+def test_luck_on_the_search_part_does_not_win(inside: Program, model: Path) -> None:
     x = np.random.default_rng(3).standard_normal((30_000, 32)).astype(np.float32)
     answers, lead = margins(model, x)
     order = np.argsort(lead)
     hard = order[20:620]  # int8 turns many of these around, float16 hardly any
     easy = order[-1000:]
-    np.savez(edgeopt.folder / "easy.npz", x=x[easy], labels=answers[easy])
-    np.savez(edgeopt.folder / "hard.npz", x=x[hard], labels=answers[hard])
-    ran = edgeopt.optimize(
+    np.savez(inside.folder / "easy.npz", x=x[easy], labels=answers[easy])
+    np.savez(inside.folder / "hard.npz", x=x[hard], labels=answers[hard])
+    ran = inside.optimize(
         model.name, "--data", "easy.npz", "--confirm", "hard.npz", "--objective", "size", "--threads", 1,
         "--sampler", "random", "--budget", "4 trials", "-o", "out",
     )  # fmt: skip
@@ -51,12 +51,12 @@ def test_luck_on_the_search_part_does_not_win(edgeopt: Program, model: Path) -> 
     caught = [entry for entry in document["final"] if entry["rejected"]]
     assert any("accuracy" in entry["rejected"] for entry in caught), document["final"]
     assert without_calibrated(document["best"]) == set()
-    assert made.interface(edgeopt.folder / "out" / "best.onnx") == made.interface(model)
-    assert onnx.load(edgeopt.folder / "out" / "best.onnx").graph.node
+    assert made.interface(inside.folder / "out" / "best.onnx") == made.interface(model)
+    assert onnx.load(inside.folder / "out" / "best.onnx").graph.node
 
     accuracy = document["accuracy"]
     assert accuracy["n"] == len(hard)
     assert accuracy["basis"] == "labels"
     assert (accuracy["status"] == "established") == (accuracy["bound"] <= 0.01)
-    answered, _ = margins(edgeopt.folder / "out" / "best.onnx", x[hard])
+    answered, _ = margins(inside.folder / "out" / "best.onnx", x[hard])
     assert accuracy["drop"] == np.mean(answered != answers[hard])

@@ -22,6 +22,7 @@ def package(name: str) -> Path:
 # What the model's configuration says: `beg_size` bytes from the start of the first block, stripped, and
 # `end_size` from the end of the last, padded with `padding_token`.
 MAGIKA_DATA = """
+import functools
 import json
 from pathlib import Path
 
@@ -44,23 +45,29 @@ def features(path):
     return np.array(start + [pad] * (CONFIG["end_size"] - len(end)) + end, np.int32)
 
 
+@functools.cache
+def found():  # by suffix; each folder is walked once
+    paths = [path for root in {roots} for path in sorted(Path(root).rglob("*"))
+             if path.suffix in SUFFIXES and path.is_file() and path.stat().st_size > 200]
+    return {{suffix: [path for path in paths if path.suffix == suffix] for suffix in SUFFIXES}}
+
+
 def files():
     for suffix, label in SUFFIXES.items():
-        found = [path for root in {roots} for path in sorted(Path(root).rglob("*" + suffix))
-                 if path.is_file() and path.stat().st_size > 200]
-        for path in found[:: max(1, len(found) // 16)][:16]:
+        paths = found()[suffix]
+        for path in paths[:: max(1, len(paths) // 16)][:16]:
             yield {{"bytes": features(path)}}, CONFIG["target_labels_space"].index(label)
 """
 
 
-def test_magika(edgeopt: Program) -> None:
+def test_magika(inside: Program) -> None:
     folder = package("magika") / "models" / "standard_v3_3"
     repository, site = Path(__file__).parents[2], package("numpy").parent
     roots = [str(repository / name) for name in ("edgeopt", "tests", "docs", "device_profiles", "benchmarks")]
     roots += [str(site / name) for name in ("numpy", "matplotlib", "sklearn", "torch/include", "optuna")]
     text = MAGIKA_DATA.format(config=folder / "config.min.json", roots=roots)
-    (edgeopt.folder / "kinds.py").write_text(text)
-    ran = edgeopt.optimize(
+    (inside.folder / "kinds.py").write_text(text)
+    ran = inside.optimize(
         folder / "model.onnx", "--data", "kinds:files", "--max-drop", "3%", "--budget", "1 trials",
         "--sampler", "random", "--threads", 1, "-o", "out",
     )  # fmt: skip
@@ -88,11 +95,11 @@ def speech(n: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
     return np.array(sounds, np.float32)
 
 
-def test_silero_vad_over_whole_sequences(edgeopt: Program) -> None:
+def test_silero_vad_over_whole_sequences(inside: Program) -> None:
     sounds = speech(40, 32 * 512 / 16000 + 0.01, np.random.default_rng(0))
     windows = np.stack([sounds[:, start : start + 576] for start in range(0, 16 * 512, 512)], axis=1)
-    np.savez(edgeopt.folder / "speech.npz", input=windows)
-    ran = edgeopt.optimize(
+    np.savez(inside.folder / "speech.npz", input=windows)
+    ran = inside.optimize(
         package("silero_vad") / "data" / "silero_vad_16k_sequence.onnx",
         "--data", "speech.npz", "--metric", "agreement", "--max-drop", "20%",
         "--fixed", "h=zeros", "--fixed", "c=zeros", "--threads", 1,
@@ -104,23 +111,23 @@ def test_silero_vad_over_whole_sequences(edgeopt: Program) -> None:
     assert ran.document["accuracy"]["basis"] == "agreement"
 
 
-def test_silero_vad_as_a_stream(edgeopt: Program) -> None:
+def test_silero_vad_as_a_stream(inside: Program) -> None:
     """Its state has the batch on axis 1, and its sample rate is a scalar."""
     sounds = speech(9, 0.4, np.random.default_rng(1))
     windows = np.stack([sounds[:, start : start + 576] for start in range(0, 8 * 512, 512)], axis=1)
     np.savez(
-        edgeopt.folder / "stream.npz",
+        inside.folder / "stream.npz",
         input=windows.reshape(-1, 1, 576),
         groups=np.repeat(np.arange(9), 8),
     )
     model = package("silero_vad") / "data" / "silero_vad_16k_op15.onnx"
-    (edgeopt.folder / "edgeopt.toml").write_text(
+    (inside.folder / "edgeopt.toml").write_text(
         f"[model]\npath = {json.dumps(str(model))}\nstate = {{ stateN = 'state' }}\n"
         "fixed = { sr = 16000 }\nshape = { state = [2, 1, 128] }\n"
         "[data]\npath = 'stream.npz'\nmetric = 'cosine'\nmax_drop = '20%'\n"
         "[search]\nbudget = '1 trials'\nthreads = 1\noutput = 'out'\n"
     )
-    ran = edgeopt.optimize("--sampler", "random")
+    ran = inside.optimize("--sampler", "random")
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["failed"] == 0, ran.err

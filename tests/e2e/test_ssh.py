@@ -22,8 +22,8 @@ def ssh_config(home: Path, hosts: dict[str, Sshd], *, jump: str, board: str) -> 
     (home / ".ssh" / "config").write_text(text)
 
 
-def test_over_ssh(edgeopt: Program, model: Path, data: Path, sshd: Sshd, home: Path) -> None:
-    ran = edgeopt.optimize(model.name, "--data", data.name, "--threads", 1, "--board", sshd.url, *BUDGET)
+def test_over_ssh(inside: Program, model: Path, data: Path, sshd: Sshd, home: Path) -> None:
+    ran = inside.optimize(model.name, "--data", data.name, "--threads", 1, "--board", sshd.url, *BUDGET)
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["board"].startswith(sshd.address)
@@ -37,13 +37,13 @@ def test_over_ssh(edgeopt: Program, model: Path, data: Path, sshd: Sshd, home: P
 
 
 def test_over_ssh_through_a_jump_host(
-    edgeopt: Program, model: Path, sshd: Sshd, make_sshd: MakeSshd, home: Path
+    inside: Program, model: Path, sshd: Sshd, make_sshd: MakeSshd, home: Path
 ) -> None:
     jump = make_sshd("jump")
     jump.trust()
     ssh_config(home, {"jump": jump, "kitchen": sshd}, jump="jump", board="kitchen")
     url = "ssh://kitchen?" + sshd.url.partition("?")[2]
-    ran = edgeopt.optimize(model.name, "--board", url, *BUDGET)
+    ran = inside.optimize(model.name, "--board", url, *BUDGET)
     assert ran.code == 0, ran.err
     check_result(ran.document)
     assert ran.document["best"]["sha256"] in {path.name for path in sshd.objects.iterdir()}
@@ -51,7 +51,7 @@ def test_over_ssh_through_a_jump_host(
 
 
 def test_a_board_that_stays_away_ends_the_run_and_the_next_one_resumes(
-    edgeopt: Program, model: Path, sshd: Sshd
+    edgeopt: Program, inside: Program, model: Path, sshd: Sshd
 ) -> None:
     command = edgeopt.optimizing(model.name, "--board", sshd.url, "--wait", "3s", *BUDGET)
     running = edgeopt.start(*command)
@@ -65,7 +65,7 @@ def test_a_board_that_stays_away_ends_the_run_and_the_next_one_resumes(
     assert (edgeopt.folder / "out" / "best.json").is_file()
 
     sshd.start()
-    again = edgeopt(*command)
+    again = inside(*command)
     assert again.code == 0, again.err
     check_result(again.document)
     assert set(again.told).isdisjoint(ran.told)
