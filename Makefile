@@ -23,7 +23,7 @@ FIND_PYTHON := for p in python3 python3.13 python3.12 python3.11; do \
 	  then echo $$p; break; fi; done
 PYTHON ?= $(shell $(FIND_PYTHON))
 
-.PHONY: help demo test accept lint clean
+.PHONY: help demo test pytest accept lint clean
 
 help: ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -32,8 +32,12 @@ demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute o
 	$(BIN)/edgeopt optimize --device local --budget "12 trials" --effort quick --seed 0 --fresh \
 	  -o edgeopt-out/demo
 
-test: .venv/developing lint ## Everything that must hold, except the long suites
-	@.ci/need git sshd ssh-keygen unshare $(VIRTUAL)
+# Side by side: types are checked while tests wait for boards.
+test: .venv/developing ## Everything that must hold, except the long suites
+	@.ci/need git sshd ssh-keygen unshare shellcheck $(VIRTUAL)
+	$(MAKE) --no-print-directory -j2 lint pytest
+
+pytest: .venv/developing
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(PYTEST_FLAGS)
 
 lint: .venv/developing

@@ -18,6 +18,7 @@ from edgeopt.boards.virtual import machine
 from edgeopt.boards.virtual.running import Running
 from edgeopt.core import scratch
 from edgeopt.resources import resource
+from tests import scheduling
 from tests.faults import sample
 from tests.sshd import Sshd, make_key
 
@@ -53,6 +54,16 @@ TOLERANT = re.sub(
 
 def pytest_report_header() -> str:
     return f"faults of today: EDGEOPT_FAULT_SEED={sample.seed()}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those that take longest start first."""
+    if IS_WORKER:
+        known_s = scheduling.durations(scheduling.DURATIONS.read_text(encoding="utf-8"))
+        modules = [item.nodeid.partition("::")[0] for item in items]
+        order = scheduling.dealt(modules, known_s, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+        items[:] = [items[number] for number in order]
 
 
 _left_by: dict[str, str] = {}
