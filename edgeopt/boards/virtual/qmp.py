@@ -43,6 +43,20 @@ class Qmp(Closing):
             self.close()
             raise
 
+    @classmethod
+    def if_listening(cls, path: Path) -> Qmp | None:
+        """None while nobody listens there: QEMU makes the socket's file a moment before it does.
+
+        Raises:
+            BoardError: Somebody listens, and does not answer.
+        """
+        try:
+            return cls(path)
+        except BoardError as error:
+            if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                return None
+            raise
+
     def execute(
         self, command: str, arguments: Mapping[str, Any] | None = None, descriptor: int | None = None
     ) -> Any:

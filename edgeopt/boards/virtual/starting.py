@@ -98,8 +98,7 @@ class Start:
 
     def _run(self, counter: Path, caches: Sequence[tuple[int, int]], state: State | None) -> int:
         self._launch(self._machine.command(self._image.folder, self._port, counter, caches), state)
-        self._wait_for("its control socket", lambda: (self._folder / qemu.CONTROL).exists())
-        with Qmp(self._folder / qemu.CONTROL) as qmp:
+        with self._control() as qmp:
             port = qmp.port()
             write_ssh_config(self._folder, self._image.folder, port)
             saving = None
@@ -120,6 +119,18 @@ class Start:
         if self._damage and (damage := self._damage.result()):
             raise damage
         return port
+
+    def _control(self) -> Qmp:
+        """A conversation with it, once it is ready for one."""
+        begun: list[Qmp] = []
+
+        def reached() -> bool:
+            if qmp := Qmp.if_listening(self._folder / qemu.CONTROL):
+                begun.append(qmp)
+            return bool(begun)
+
+        self._wait_for("its control socket", reached)
+        return begun[0]
 
     def _launch(self, command: list[str], state: State | None) -> None:
         descriptors = list(self._held)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from edgeopt.boards.virtual import locks, machine
+from edgeopt.boards.virtual.qmp import Qmp
 from edgeopt.boards.virtual.running import RECORD, Running
 from edgeopt.core.errors import BoardError, ConnectError
 
@@ -56,3 +58,14 @@ def test_a_lock_that_cannot_be_looked_at_counts_as_held(tmp_path: Path) -> None:
     assert locks.is_free(tmp_path / "none.lock")
     (tmp_path / "loop.lock").symlink_to("loop.lock")
     assert not locks.is_free(tmp_path / "loop.lock")
+
+
+def test_an_emulator_that_does_not_listen_yet_is_waited_for(tmp_path: Path) -> None:
+    """Its socket's file is there before that: between the two nobody is refused for good."""
+    path = tmp_path / "qmp"
+    assert Qmp.if_listening(path) is None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        assert Qmp.if_listening(path) is None
+        with pytest.raises(BoardError, match="does not answer: Connection refused"):
+            Qmp(path)
