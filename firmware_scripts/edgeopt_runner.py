@@ -42,7 +42,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -2060,6 +2059,9 @@ def oom_kills() -> int:
 
 def installed(distribution: str) -> str | None:
     """Its version; None if it is not there."""
+    # In here: a seventh of the start of each child, which does not ask.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:
