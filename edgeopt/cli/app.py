@@ -8,6 +8,7 @@ import typer
 
 from edgeopt import __version__
 from edgeopt.cli import (
+    bench,
     boards,
     confirm,
     data,
@@ -65,5 +66,6 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(boards.app, name="boards")
 app.add_typer(data.app, name="data")
 app.add_typer(rewrites.app, name="rewrites")
+app.add_typer(bench.app, name="bench")
 app.command("init", epilog=init.EPILOG)(init.init)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -62,6 +62,7 @@ class Job:
         screening_slack: See `SCREENING_SLACK`.
         device_seconds: Time that the board spent on this run.
         confirm_score: The original's score on the confirm part; None before the final stage.
+        context: What samplers are given.
         power_cycle: Command of this machine that takes the board's power away and gives it back.
         stopping: Set when nobody waits for the board's answer any more.
     """
@@ -75,6 +76,7 @@ class Job:
     space: SearchSpace
     store: StudyStore
     evaluator: Evaluator
+    context: SearchContext
     protocols: dict[str, Protocol]
     screening_slack: float = SCREENING_SLACK
     device_seconds: float = 0.0
@@ -182,6 +184,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 space,
                 store,
                 evaluator,
+                context,
                 _protocols(options, profile, board),
                 power_cycle=connected.power_cycle,
             )

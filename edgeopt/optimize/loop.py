@@ -97,6 +97,11 @@ def run_given(job: Job, given: Sequence[Trial]) -> None:
         job.observer.advance()
 
 
+def run_candidate(job: Job, candidate: Candidate, name: str) -> Trial:
+    """Evaluate one candidate that somebody names; what the study knows of it already stands."""
+    return _measured(job, job.evaluator.prepare(candidate), "candidate", name)
+
+
 def run_search(job: Job, clock: BudgetClock) -> None:
     """Ask, build, gate, measure, tell, until the budget is spent or the space is exhausted.
 

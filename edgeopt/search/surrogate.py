@@ -31,6 +31,7 @@ class Surrogate:
         codes: `(N, P)` trials with a known figure.
         logs: `(N,)` their measured log ratio to the default model's figure.
         feasible: `(N,)` which of them satisfied every constraint.
+        limits: Model and bound of each figure that a hard limit speaks of.
     """
 
     def __init__(self, layout: Layout, context: SearchContext) -> None:
@@ -45,7 +46,7 @@ class Surrogate:
         self.objective.fit(self.codes, values, np.array([_error(t) for t in measured]))
         self.logs = np.log(values) - self.objective.reference
         self.feasible = np.array([t.state == "COMPLETE" for t in measured], dtype=bool)
-        self._limits = self._fit_limits(context, history)
+        self.limits = self._fit_limits(context, history)
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and standard deviation of `log(figure / default's figure)`, each `(B,)`."""
@@ -57,7 +58,7 @@ class Surrogate:
         if self.accuracy is not None and self.allowed_drop is not None:
             mean, deviation = self.accuracy.predict(codes)
             probability *= ndtr((self.allowed_drop - mean + 1e-9) / deviation)
-        for model, bound in self._limits:
+        for model, bound in self.limits:
             mean, deviation = model.predict(codes)
             probability *= ndtr((np.log(bound) - model.reference - mean) / deviation)
         return probability

@@ -6,8 +6,12 @@ from edgeopt.core.region import Region
 from edgeopt.core.space import DecisionPoint, SearchSpace
 
 
-def chain(length: int, threads: tuple[str, ...] = ("1", "2")) -> SearchSpace:
-    """`length` convolutions in a row, each float or int8, one rewrite on the first, and the threads."""
+def chain(length: int, threads: tuple[str, ...] = ("1", "2"), widths: tuple[str, ...] = ()) -> SearchSpace:
+    """`length` convolutions in a row, each float or int8, one rewrite on the first, and the threads.
+
+    Args:
+        widths: Of each convolution, the widest first; empty: structure is not decided.
+    """
     regions = tuple(
         Region(
             name=f"/conv{i}",
@@ -26,6 +30,8 @@ def chain(length: int, threads: tuple[str, ...] = ("1", "2")) -> SearchSpace:
     )
     points = [DecisionPoint("rewrite:fold@/conv0", ("off", "on"), "off")]
     points += [DecisionPoint(f"precision@{r.name}", ("float32", "int8"), "float32") for r in regions]
+    if widths:
+        points += [DecisionPoint(f"structure:width@{r.name}", widths, widths[0]) for r in regions]
     points.append(DecisionPoint("runtime:threads", threads, threads[-1]))
     return SearchSpace("0" * 64, tuple(points), regions)
 
@@ -34,3 +40,5 @@ SMALL = chain(4)
 """64 candidates."""
 LONG = chain(30)
 """More candidates than could ever be enumerated."""
+STRUCTURED = chain(4, widths=("1", "0.75", "0.5"))
+"""81 structures."""
