@@ -1,7 +1,7 @@
-"""What a replay answers when a sampler proposes: two ways, neither of which is beyond reproach (docs/search.md).
+"""What a replay answers when a sampler proposes: two ways, each with its own fault (docs/adr).
 
-`pool`: the nearest candidate that was recorded and not asked for yet takes the proposal's place, before anybody
-learns of it. Every figure is one that a board gave; the last changes that a sampler makes are lost.
+`pool`: the nearest candidate that was recorded and not asked for yet takes the proposal's place, before
+anybody learns of it. Every figure is one that a board gave; the last changes that a sampler makes are lost.
 
 `fitted`: each proposal is answered as it is, by what was recorded or else by a regression on all that was
 recorded. It is of another family than the samplers' own surrogate; its held-out error is part of the result.
@@ -29,7 +29,18 @@ WAYS: tuple[Way, ...] = ("pool", "fitted")
 
 
 class Answers(Protocol):
-    """Of one replay: what was asked is remembered."""
+    """Of one replay: what was asked is remembered.
+
+    Attributes:
+        changed: In how many decisions each proposal differed from what is recorded.
+    """
+
+    changed: list[int]
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is left to answer with."""
+        ...
 
     def instead(self, candidate: Candidate) -> Candidate:
         """What takes a proposal's place."""
@@ -112,7 +123,6 @@ class Pool:
         had = set(given)
         self._left = np.array([t.candidate not in had for t in recorded.oracle.trials], dtype=bool)
         self.changed: list[int] = []
-        """How many decisions of each proposal were replaced."""
 
     @property
     def is_empty(self) -> bool:
@@ -134,11 +144,13 @@ class Pool:
 class Fitted:
     """The record where there is one, else the regressions; a failure is that of the nearest recorded one."""
 
-    is_empty = False
-
     def __init__(self, recorded: Recorded) -> None:
         self._recorded = recorded
         self.changed: list[int] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return False
 
     def instead(self, candidate: Candidate) -> Candidate:
         return candidate
@@ -177,3 +189,7 @@ class Fitted:
             measurement=replace(like.measurement, latency=quantity, drift=None),
             accuracy=accuracy,
         )
+
+
+def _drop(trial: Trial) -> float | None:
+    return trial.accuracy.drop if trial.accuracy else None

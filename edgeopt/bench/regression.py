@@ -22,6 +22,10 @@ from edgeopt.search.layout import FAMILIES, Codes, Layout
 
 FOLDS = 10
 LEAST_NOISE = 1e-6
+SMOOTH = 0.1
+"""Squared distance of two wholes (shares of work and of data) at which they have little in common."""
+NEAR = 0.2
+"""Share of all decisions that may differ before single decisions say nothing; `reach` multiplies it."""
 START = np.log([1.0, 1.0, 1.0, 1.0, 0.3, 0.01])
 BOUNDS = [(-5.0, 5.0)] * 5 + [(np.log(1e-3), np.log(0.5))]
 
@@ -56,12 +60,15 @@ class Regression:
         self._scaled = (self._targets - self._mean) / self._spread
         self._graph = layout.family != FAMILIES.index("runtime")
         self._features = self._whole(codes)
+        self._apart = self._distances(self._features, codes, self._features, codes)
         self._settings = self._most_likely()
         self._dual = self._solved(np.arange(len(codes)))
 
     def predict(self, codes: Codes) -> Floats:
         """`(B,)` of candidates `(B, P)`."""
-        cross = self._kernel(self._settings, self._whole(codes), codes, self._features, self._codes)
+        cross = self._kernel(
+            self._settings, self._distances(self._whole(codes), codes, self._features, self._codes)
+        )
         return np.asarray(self._mean + self._spread * (cross @ self._dual))
 
     @cached_property
@@ -72,7 +79,7 @@ class Regression:
         count = len(self._codes)
         part = np.random.default_rng(0).permutation(count) % FOLDS
         predicted = np.zeros(count)
-        kernel = self._kernel(self._settings, self._features, self._codes, self._features, self._codes)
+        kernel = self._kernel(self._settings, self._apart)
         for fold in range(FOLDS):
             hidden, shown = np.flatnonzero(part == fold), np.flatnonzero(part != fold)
             if len(hidden) and len(shown):
@@ -104,21 +111,22 @@ class Regression:
                         crossing.append(np.stack([cross @ data, cross @ calls], axis=1))
         return np.hstack(crossing)
 
-    def _kernel(self, settings: Floats, a: Floats, a_codes: Codes, b: Floats, b_codes: Codes) -> Floats:
+    def _distances(self, a: Floats, a_codes: Codes, b: Floats, b_codes: Codes) -> tuple[Floats, ...]:
+        """Four of `(A, B)`: product and squared distance of wholes, how many decisions differ."""
+        apart = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T, 0.0)
+        differs = a_codes[:, None, :] != b_codes[None, :, :]
+        graph = differs[..., self._graph].sum(2) / max(int(self._graph.sum()), 1)
+        return a @ b.T, apart, graph, differs[..., ~self._graph].sum(2)
+
+    def _kernel(self, settings: Floats, distances: tuple[Floats, ...]) -> Floats:
         """`(A, B)`: linear and smooth in the whole, plus what single decisions tell; runtime multiplies."""
         linear, smooth, local, reach, runtime, _ = np.exp(settings)
-        apart = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T, 0.0)
-        graph = (a_codes[:, None, self._graph] != b_codes[None, :, self._graph]).sum(2)
-        settings_apart = (a_codes[:, None, ~self._graph] != b_codes[None, :, ~self._graph]).sum(2)
-        size = max(int(self._graph.sum()), 1)
-        whole = linear * (1 + a @ b.T) + smooth * np.exp(-apart / 0.1)
-        near = local * np.exp(-graph / (reach * 0.2 * size))
-        return np.asarray((whole + near) * np.exp(-runtime * settings_apart))
+        product, apart, graph, other = distances
+        whole = linear * (1 + product) + smooth * np.exp(-apart / SMOOTH)
+        return np.asarray((whole + local * np.exp(-graph / (reach * NEAR))) * np.exp(-runtime * other))
 
     def _solved(self, shown: Codes) -> Floats:
-        kernel = self._kernel(
-            self._settings, self._features[shown], self._codes[shown], self._features[shown], self._codes[shown]
-        )
+        kernel = self._kernel(self._settings, tuple(d[np.ix_(shown, shown)] for d in self._apart))
         noise = float(np.exp(self._settings[-1])) ** 2 + LEAST_NOISE
         factor = cho_factor(kernel + noise * np.eye(len(shown)), lower=True)
         return np.asarray(cho_solve(factor, self._scaled[shown]))
@@ -132,7 +140,7 @@ class Regression:
         return np.asarray(found.x)
 
     def _unlikeliness(self, settings: Floats) -> float:
-        kernel = self._kernel(settings, self._features, self._codes, self._features, self._codes)
+        kernel = self._kernel(settings, self._apart)
         noise = float(np.exp(settings[-1])) ** 2 + LEAST_NOISE
         lower, _ = cho_factor(kernel + noise * np.eye(len(self._codes)), lower=True)
         fit = self._scaled @ cho_solve((lower, True), self._scaled)

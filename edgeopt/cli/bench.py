@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -93,6 +93,122 @@ def record(
     counts = oracle.counts()
     document = {"file": str(path), "about": dict(oracle.about), "counts": counts}
     return Answer(document, lambda: f"wrote {path}: {_counted(counts)}")
+
+
+@app.command(
+    epilog=flags.examples(
+        "edgeopt bench search",
+        "edgeopt bench search --samplers random,tpe,ppo --seeds 5 --budget 20",
+        "edgeopt bench search model-rpi4.jsonl.gz -o bench-out --jobs 2",
+        "edgeopt bench search --answers pool --json",
+    )
+)
+def search(
+    oracles: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[ORACLE...]", help="Left out: those that come with edgeopt."),
+    ] = None,
+    samplers: Annotated[
+        str | None,
+        typer.Option("--samplers", metavar="NAMES", help="With commas between. Left out: all that search."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Searches of each.")] = 20,
+    budget: Annotated[
+        int, typer.Option("--budget", metavar="N", min=1, help="Measurements of each search.")
+    ] = 40,
+    answers: Annotated[
+        Literal["pool", "fitted", "both"],
+        typer.Option(
+            "--answers",
+            help="pool: the nearest recorded candidate answers; fitted: a regression on all of them does.",
+        ),
+    ] = "both",
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Processes at once.")] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            rich_help_panel=flags.OUTPUT,
+            help="Folder for index.html and for the runs, from which the same command goes on.",
+        ),
+    ] = None,
+    as_json: flags.Json = False,
+) -> Answer:
+    """Replay searches against recorded oracles: which sampler finds good candidates soonest.
+
+    No board is needed. With -o, what the same code has run before is not run again.
+    """
+    from edgeopt.bench.answers import WAYS
+    from edgeopt.bench.search import SearchBench, default_samplers, shipped
+    from edgeopt.bench.search import search as run
+    from edgeopt.cli import names
+    from edgeopt.cli.live import view
+
+    asked = default_samplers() if samplers is None else tuple(s.strip() for s in samplers.split(","))
+    for name in asked:
+        names.known("sampler", name, names.samplers())
+    folder = None if output is None else output.absolute()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    files = tuple(path.absolute() for path in oracles) if oracles else shipped()
+    bench = SearchBench(
+        files, WAYS if answers == "both" else (answers,), asked, seeds, budget, jobs,
+        None if folder is None else folder / "runs.jsonl",
+    )  # fmt: skip
+    with view(as_json=as_json) as observer:
+        document = run(bench, observer)
+    if folder is not None:
+        from edgeopt.bench.page import write_page
+
+        document["page"] = str(folder / "index.html")
+        write_page(folder / "index.html", document)
+    return Answer(document, lambda: _tables(document))
+
+
+def _tables(document: Mapping[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from edgeopt.bench.table import HEADINGS, SUM_HEADINGS, rows, sum_rows
+    from edgeopt.cli.tables import table
+
+    parts: list[RenderableType] = [_oracles(document)]
+    for way, of_way in document["ways"].items():
+        for name, samplers in of_way["by_oracle"].items():
+            parts.append(table(HEADINGS, rows(samplers), title=f"{way}: {name}", right=HEADINGS[1:]))
+        summed = of_way["in_sum"]
+        title = f"{way}: all oracles, after {summed['at']} measurements"
+        parts.append(table(SUM_HEADINGS, sum_rows(summed), title=title, right=SUM_HEADINGS[1:]))
+    parts += [
+        Text(f"{row['sampler']} left out on {row['oracle']}: {row['reason']}", "dim")
+        for row in document["refused"]
+    ]
+    if "page" in document:
+        parts.append(Text(f"wrote {document['page']}"))
+    return Group(*parts)
+
+
+def _oracles(document: Mapping[str, Any]) -> RenderableType:
+    from edgeopt.cli.tables import table
+    from edgeopt.report.figures import ms
+
+    headings = ("oracle", "figures", "candidates", "decisions", "original", "best reference", "best recorded",
+                "fitted: figure", "drop")  # fmt: skip
+    body = [
+        (
+            o["name"], o["about"]["provenance"], o["counts"]["candidates"], o["decisions"], ms(o["original"]),
+            ms(o["best_reference"]), ms(o["best_recorded"]), _held_out(o["fitted"]["log_figure"]),
+            _held_out(o["fitted"]["drop"]),
+        )
+        for o in document["oracles"]
+    ]  # fmt: skip
+    return table(headings, body, right=headings[2:])
+
+
+def _held_out(said: Mapping[str, Any] | None) -> str | None:
+    return None if said is None or said["spearman"] is None else f"ρ = {said['spearman']:.3f}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ COMMANDS = [
     ["devices"], ["devices", "list"], ["devices", "show"], ["devices", "check"],
     ["boards"], ["boards", "list"], ["boards", "add"], ["boards", "enroll"], ["boards", "probe"],
     ["data"], ["data", "check"], ["rewrites"], ["rewrites", "list"], ["rewrites", "explain"],
+    ["bench"], ["bench", "search"], ["bench", "record"],
 ]  # fmt: skip
 
 

@@ -41,6 +41,10 @@ def go_on(folder, name, until, leave_running=False):
         ("qmc", 12),
         ("bruteforce", 12),
         ("random", 8),
+        ("local", 8),
+        ("greedy", 8),
+        ("exact", 5),
+        ("evolution", 8),
     ],
 )
 def test_stopped_in_the_middle_of_a_trial_it_proposes_the_same(tmp_path, name, trials):
