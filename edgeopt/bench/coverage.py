@@ -26,6 +26,7 @@ from edgeopt.search.neighbours import mutate, uniform
 from edgeopt.study.memory import MemoryStudy
 
 CHAIN = 20
+APART = 1000
 PARENTS = 8
 SAMPLERS = ("random", "tpe", "nsgaii", "local", "greedy", "exact", "evolution", "ppo")
 """Whose proposals are recorded, where they take the space."""
@@ -54,7 +55,12 @@ def cover(context: SearchContext, evaluate: Evaluate, samplers: Sequence[str] = 
         made("mix", lambda: mix(layout, rng)),
         made("change", lambda: mutate(layout, _best(layout, context, seen), 1, rng)[0]),
     ]
-    turns += [_chains(context, name, given, evaluate) for name in samplers if _takes(context, name)]
+    # Seeds of their own: Optuna's samplers begin with the same random draws.
+    turns += [
+        _chains(replace(context, seed=context.seed + APART * n), name, given, evaluate)
+        for n, name in enumerate(samplers)
+        if _takes(context, name)
+    ]
     while True:
         for turn in turns:
             if (trial := next(turn, None)) is not None:
