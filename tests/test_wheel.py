@@ -47,6 +47,8 @@ def test_everything_that_ships_beside_the_code_is_in_it(wheel: Path) -> None:
         "edgeopt/_data/firmware_scripts/provision/steps/runtime.sh",
         "edgeopt/_data/examples/cnn/model.onnx",
         "edgeopt/_data/examples/cnn/edgeopt.toml",
+        "edgeopt/_data/benchmarks/oracles/cnn-rpi4.jsonl.gz",
+        "edgeopt/bench/page.html.j2",
         "edgeopt/boards/virtual/counting.c",
         "edgeopt/boards/virtual/guest/init",
         "edgeopt/boards/virtual/guest/wheels.txt",

@@ -52,8 +52,10 @@ class Oracle:
 
     @property
     def name(self) -> str:
-        """`model on device`."""
-        return f"{self.about['model']} on {self.about['device']}"
+        """`model on device`, and what its figures are unless they are measured."""
+        provenance = self.about["provenance"]
+        doubt = "" if provenance == "measured" else f", {provenance}"
+        return f"{self.about['model']} on {self.about['device']}{doubt}"
 
     @cached_property
     def digest(self) -> str:

@@ -30,7 +30,7 @@ def medians(values: Floats) -> Floats:
     return np.vstack([np.quantile(values, 0.5, axis=0, method="higher"), ends])
 
 
-def median_with_interval(values: Sequence[float]) -> dict[str, Any]:
+def median_with_interval(values: Sequence[float] | Floats) -> dict[str, Any]:
     """`{"median", "ci95"}` over seeds; infinite (never) becomes None."""
     median, low, high = (_known(float(v)) for v in medians(np.array(values, dtype=np.float64)[:, None])[:, 0])
     return {"median": median, "ci95": [low, high]}
@@ -74,7 +74,8 @@ def scores(runs: Sequence[Run], best_known: float, full_volume: float | None, bu
             np.mean([measurements_to(r, gains["reach_95_of_best"]) < math.inf for r in runs])
         ),
         "speed": {
-            str(n): median_with_interval(list(best_known / curves[:, n])) for n in BUDGETS if n <= budget
+            **{str(n): median_with_interval(best_known / curves[:, n]) for n in BUDGETS if n <= budget},
+            "end": median_with_interval(best_known / curves[:, budget]),
         },
         "hypervolume": median_with_interval(last) if last else None,
         "refused": float(np.mean([run.trials - len(run.best) + 1 for run in runs])),
@@ -94,11 +95,10 @@ def in_sum(by_oracle: Mapping[str, Mapping[str, Mapping[str, Any]]], budget: int
     """
     samplers = sorted({name for of_one in by_oracle.values() for name in of_one})
     shared = [of_one for of_one in by_oracle.values() if set(of_one) == set(samplers)]
-    last = str(max((n for n in BUDGETS if n <= budget), default=0))
     table: dict[str, Any] = {}
     for name in samplers:
-        speeds = [of_one[name]["speed"].get(last, {}).get("median") for of_one in shared]
-        ranks = [_rank(of_one, name, last) for of_one in shared]
+        speeds = [of_one[name]["speed"]["end"]["median"] for of_one in shared]
+        ranks = [_rank(of_one, name) for of_one in shared]
         ratios = [_ratio(of_one, name) for of_one in shared]
         known = [ratio for ratio in ratios if ratio is not None]
         table[name] = {
@@ -108,14 +108,14 @@ def in_sum(by_oracle: Mapping[str, Mapping[str, Mapping[str, Any]]], budget: int
             "measurements_of_random": float(np.exp(np.mean(np.log(known)))) if known else None,
             "ratios_known": len(known),
         }
-    return {"at": int(last), "samplers": table}
+    return {"at": budget, "samplers": table}
 
 
-def _rank(of_one: Mapping[str, Mapping[str, Any]], name: str, at: str) -> float:
+def _rank(of_one: Mapping[str, Mapping[str, Any]], name: str) -> float:
     """1 is best; equals share the mean of their places."""
 
     def speed(sampler: str) -> float:
-        return of_one[sampler]["speed"].get(at, {}).get("median") or 0.0
+        return of_one[sampler]["speed"]["end"]["median"] or 0.0
 
     better = sum(speed(other) > speed(name) + 1e-9 for other in of_one)
     equal = sum(abs(speed(other) - speed(name)) <= 1e-9 for other in of_one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -70,10 +70,11 @@ def search(bench: SearchBench, observer: Observer) -> dict[str, Any]:
     """Replay, and score.
 
     Raises:
-        ConfigError: A file that is no oracle, or an unknown sampler.
+        ConfigError: A file that is no oracle, two of the same model and board, or an unknown sampler.
         EdgeoptError: The disk is full.
     """
     oracles = {path: _recorded(path) for path in bench.oracles}
+    _require_different(oracles)
     refused = {
         (path, name): why
         for path, recorded in oracles.items()
@@ -107,6 +108,15 @@ def search(bench: SearchBench, observer: Observer) -> dict[str, Any]:
         ],
         "ways": {way: _scored(bench, oracles, way, runs) for way in bench.ways},
     }
+
+
+def _require_different(oracles: Mapping[Path, Recorded]) -> None:
+    named: dict[str, Path] = {}
+    for path, recorded in oracles.items():
+        name = recorded.oracle.name
+        if name in named:
+            raise ConfigError(f"{named[name]} and {path} are both {name}", hint="name one of them")
+        named[name] = path
 
 
 def _scored(

@@ -7,9 +7,13 @@ from typing import Any
 
 from edgeopt.report.figures import UNKNOWN
 
-HEADINGS = ("sampler", "of the best at 10", "at 20", "at 40", "to 95 %", "to 95 % of the gain", "reached",
-            "hypervolume", "refused", "changed", "s / proposal")  # fmt: skip
-SUM_HEADINGS = ("sampler", "of the best", "mean rank", "measurements / random's", "oracles")
+HEADINGS = (
+    "sampler", "% best at 10", "% best at 20", "% best at 40", "% best", "to 95 %", "95 % of gain", "reached",
+    "hypervolume %", "refused", "changed", "s / proposal",
+)  # fmt: skip
+SHORT = (0, 4, 5, 6, 8, 10)
+"""The columns that fit a terminal of 80."""
+SUM_HEADINGS = ("sampler", "of the best", "mean rank", "of random's measurements", "oracles")
 
 
 def rows(samplers: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -35,13 +39,12 @@ def sum_rows(in_sum: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _order(score: Mapping[str, Any]) -> tuple[float, float]:
-    speeds = [of["median"] or 0.0 for of in score["speed"].values()]
     reach = score["reach_95_of_gain"]["median"]
-    return (-(speeds[-1] if speeds else 0.0), reach if reach is not None else float("inf"))
+    return -(score["speed"]["end"]["median"] or 0.0), float("inf") if reach is None else reach
 
 
 def _row(name: str, score: Mapping[str, Any]) -> list[str]:
-    speeds = [_interval(score["speed"].get(at), percent=True) for at in ("10", "20", "40")]
+    speeds = [_interval(score["speed"].get(at), percent=True) for at in ("10", "20", "40", "end")]
     return [
         name,
         *speeds,
@@ -56,18 +59,17 @@ def _row(name: str, score: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(said: Mapping[str, Any] | None, percent: bool = False) -> str:
-    """Median and interval; a measurement that was never reached is `>`."""
+    """Median and interval; `>` where it was never reached."""
     if said is None:
         return UNKNOWN
 
     def one(value: float | None) -> str:
         if value is None:
-            return "never"
+            return ">"
         return f"{100 * value:.1f}" if percent else f"{value:.0f}"
 
     low, high = (one(end) for end in said["ci95"])
-    unit = " %" if percent else ""
-    return f"{one(said['median'])}{unit} [{low}, {high}]"
+    return f"{one(said['median'])} [{low}, {high}]"
 
 
 def _share(value: float | None) -> str:

@@ -167,17 +167,26 @@ def search(
     return Answer(document, lambda: _tables(document))
 
 
+LEGEND = (
+    "median over seeds [95 % interval], > if never; % best: of the best known speed; to 95 %: measurements "
+    "until 95 % of it; gain: over the best reference; changed: decisions between asked and answered or "
+    "recorded; ρ: rank correlation of the fitted answers, held out"
+)
+
+
 def _tables(document: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from edgeopt.bench.table import HEADINGS, SUM_HEADINGS, rows, sum_rows
+    from edgeopt.bench.table import HEADINGS, SHORT, SUM_HEADINGS, rows, sum_rows
     from edgeopt.cli.tables import table
 
     parts: list[RenderableType] = [_oracles(document)]
     for way, of_way in document["ways"].items():
         for name, samplers in of_way["by_oracle"].items():
-            parts.append(table(HEADINGS, rows(samplers), title=f"{way}: {name}", right=HEADINGS[1:]))
+            body = [[row[column] for column in SHORT] for row in rows(samplers)]
+            headings = [HEADINGS[column] for column in SHORT]
+            parts.append(table(headings, body, title=f"{way}: {name}", right=headings[1:]))
         summed = of_way["in_sum"]
         title = f"{way}: all oracles, after {summed['at']} measurements"
         parts.append(table(SUM_HEADINGS, sum_rows(summed), title=title, right=SUM_HEADINGS[1:]))
@@ -185,6 +194,7 @@ def _tables(document: Mapping[str, Any]) -> RenderableType:
         Text(f"{row['sampler']} left out on {row['oracle']}: {row['reason']}", "dim")
         for row in document["refused"]
     ]
+    parts.append(Text(LEGEND, "dim"))
     if "page" in document:
         parts.append(Text(f"wrote {document['page']}"))
     return Group(*parts)
@@ -194,21 +204,20 @@ def _oracles(document: Mapping[str, Any]) -> RenderableType:
     from edgeopt.cli.tables import table
     from edgeopt.report.figures import ms
 
-    headings = ("oracle", "figures", "candidates", "decisions", "original", "best reference", "best recorded",
-                "fitted: figure", "drop")  # fmt: skip
+    headings = ("oracle", "tried", "decisions", "original", "reference", "best", "ρ figure", "ρ drop")
     body = [
         (
-            o["name"], o["about"]["provenance"], o["counts"]["candidates"], o["decisions"], ms(o["original"]),
-            ms(o["best_reference"]), ms(o["best_recorded"]), _held_out(o["fitted"]["log_figure"]),
-            _held_out(o["fitted"]["drop"]),
+            o["name"], o["counts"]["candidates"], o["decisions"],
+            ms(o["original"]), ms(o["best_reference"]), ms(o["best_recorded"]),
+            _held_out(o["fitted"]["log_figure"]), _held_out(o["fitted"]["drop"]),
         )
         for o in document["oracles"]
     ]  # fmt: skip
-    return table(headings, body, right=headings[2:])
+    return table(headings, body, right=headings[1:])
 
 
 def _held_out(said: Mapping[str, Any] | None) -> str | None:
-    return None if said is None or said["spearman"] is None else f"ρ = {said['spearman']:.3f}"
+    return None if said is None or said["spearman"] is None else f"{said['spearman']:.3f}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -31,7 +31,7 @@ def test_the_shipped_oracles_are_used_where_none_is_named(run: Callable[..., Ran
     )
     assert ran.code == 0, ran.err
     names = [oracle["name"] for oracle in json.loads(ran.out)["oracles"]]
-    assert "fnn on rpi4" in names
+    assert "cnn on rpi4, emulated" in names
 
 
 def test_what_cannot_be_run_is_refused(run: Callable[..., Ran], folder: Path) -> None:
