@@ -53,13 +53,15 @@ def record(options: OptimizeOptions, count: int, path: Path, observer: Observer)
                 observer.advance()
             return replace(known[candidate], kind="candidate")
 
-        for _ in cover(job.context, evaluate):
-            if len(recorded) >= count or in_vain > STALE:
-                break
-            if in_vain == 0 and len(recorded) % SAVED_EVERY == 0:
-                oracle_of(job, job.store.trials).save(path)
-        oracle = oracle_of(job, job.store.trials)
-        oracle.save(path)
+        try:
+            for _ in cover(job.context, evaluate):
+                if len(recorded) >= count or in_vain > STALE:
+                    break
+                if in_vain == 0 and len(recorded) % SAVED_EVERY == 0:
+                    oracle_of(job, job.store.trials).save(path)
+        finally:  # also of a recording that is interrupted, or whose board is gone
+            oracle = oracle_of(job, job.store.trials)
+            oracle.save(path)
         return oracle
 
 
