@@ -28,7 +28,7 @@ from edgeopt.study.memory import MemoryStudy
 CHAIN = 20
 APART = 1000
 PARENTS = 8
-SAMPLERS = ("random", "tpe", "nsgaii", "local", "greedy", "exact", "evolution", "ppo")
+SAMPLERS = ("random", "tpe", "nsgaii", "local", "greedy", "exact", "evolution", "nas", "ppo")
 """Whose proposals are recorded, where they take the space."""
 
 Evaluate = Callable[[Candidate, str], Trial]
@@ -71,7 +71,7 @@ def cover(context: SearchContext, evaluate: Evaluate, samplers: Sequence[str] = 
 def mix(layout: Layout, rng: np.random.Generator) -> Codes:
     """`(P,)` one precision besides the default, at a random density, in single regions or in runs.
 
-    Other decisions: rewrites all or none, runtime settings and ways to quantize at random one time in four.
+    Other decisions: rewrites all or none; structure, ways to quantize and runtime at random one time in four.
     """
     row = layout.default.copy()
     if len(layout.words) > 1:
@@ -85,7 +85,7 @@ def mix(layout: Layout, rng: np.random.Generator) -> Codes:
                 row[p] = options[0]
     rewrites = np.flatnonzero(layout.family == FAMILIES.index("rewrite"))
     row[rewrites] = (layout.default[rewrites] + rng.integers(2)) % layout.options[rewrites]
-    for family in ("runtime", "quantization"):
+    for family in ("structure", "runtime", "quantization"):
         for p in np.flatnonzero(layout.family == FAMILIES.index(family)):
             if rng.random() < 0.25:
                 row[p] = rng.integers(layout.options[p])

@@ -57,6 +57,9 @@ def record(
     fixed: flags.Fixed = None,
     effort: flags.Effort = None,
     threads: flags.Threads = None,
+    structure: Annotated[
+        bool, typer.Option("--structure", help="Also record changes of the model's structure.")
+    ] = False,
     require: flags.Require = None,
     wait: flags.Wait = None,
     seed: flags.Seed = None,
@@ -82,6 +85,7 @@ def record(
             ("model", "path"): model, ("model", "shape"): shape, ("model", "fixed"): fixed,
             ("data", "path"): data, ("data", "metric"): metric,
             ("search", "effort"): effort, ("search", "threads"): threads, ("search", "seed"): seed,
+            ("search", "structure"): structure,
             ("search", "output"): str(folder), ("search", "sampler"): "random",
             ("board", "device"): device, ("board", "board"): board, ("board", "require"): require,
             ("board", "wait"): wait,

@@ -40,7 +40,7 @@ def create(context: SearchContext) -> BaseSampler:
     if not len(free):
         raise ConfigError(
             "sampler nas decides on structure, and nothing of this model's structure can be decided",
-            hint="use ppo, or evolution for the same search over all decisions",
+            hint="--structure decides on it where it can; evolution searches all decisions the same way",
         )
 
     def propose(number: int, running: list[dict[str, Any]]) -> dict[str, str]:
