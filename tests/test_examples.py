@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from edgeopt.cli.main import main
 from edgeopt.cli.settings import optimize_options, settings
 from edgeopt.optimize.inputs import open_inputs
 from tests.e2e.program import TINY_DEVICE
@@ -22,10 +23,10 @@ NOISE = 1.03
 """Two medians of one final stage that differ by less are the same."""
 
 
-def run(family: str, out: Path, *flags: str, device: str | Path = "local") -> dict[str, Any]:
+def run(family: str, out: Path, *flags: str) -> dict[str, Any]:
     """`edgeopt optimize` in the example's own folder."""
     done = subprocess.run(
-        [sys.executable, "-m", "edgeopt", "optimize", "--device", str(device), "--seed", "0", "--json",
+        [sys.executable, "-m", "edgeopt", "optimize", "--device", "local", "--seed", "0", "--json",
          "-o", str(out), *flags],
         cwd=EXAMPLES / family, capture_output=True, text=True, env=os.environ, check=False,
     )  # fmt: skip
@@ -59,12 +60,19 @@ def test_each_opens_and_has_enough_samples_to_establish_one_percent(
     assert inputs.gate.least_bound(finalists=6) <= 0.01 * original.score
 
 
-def test_a_short_run_ends_with_a_verdict(tmp_path: Path) -> None:
+def test_a_short_run_ends_with_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     device = tmp_path / "tiny.toml"
     device.write_text(TINY_DEVICE)
-    document = run(
-        "fnn", tmp_path / "out", "--board", "local", "--threads", "1", "--budget", "0", device=device
-    )
+    monkeypatch.chdir(EXAMPLES / "fnn")
+    code = main(
+        ["optimize", "--device", str(device), "--board", "local", "--threads", "1", "--budget", "0",
+         "--seed", "0", "--json", "-o", str(tmp_path / "out")]
+    )  # fmt: skip
+    said = capfd.readouterr()
+    assert code == 0, said.err
+    document = json.loads(said.out)
     assert document["verdict"] in ("improved", "reference", "original")
     assert document["accuracy"]["status"] == "established"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from edgeopt.boards.dialogue import Dialogue
+from edgeopt.boards.transports import local as this_machine
 from tests.boards.runners import board, runner_module
 
 
@@ -36,3 +41,19 @@ def supervisor() -> Iterator[ModuleType]:
     os.dup2(own, 0)
     for descriptor in (silent, keep, own):
         os.close(descriptor)
+
+
+@pytest.fixture
+def talk(home: Path) -> Iterator[Callable[[], Dialogue]]:
+    """Conversations with runners of this machine."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Dialogue:
+            transport = stack.enter_context(
+                contextlib.closing(this_machine.LocalTransport(sys.executable, home / "board"))
+            )
+            dialogue = Dialogue(transport.start_runner(), "kitchen")
+            stack.callback(dialogue.close)
+            return dialogue
+
+        yield start

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +21,10 @@ from edgeopt.boards.dialogue import Dialogue
 from edgeopt.boards.lease import Claim
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports import local, ssh
-from edgeopt.core.errors import BusyError, CommandError, ConnectError, LeaseLost
+from edgeopt.core.errors import BusyError, ConnectError, LeaseLost
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.progress import Observer
+from tests.boards.claims import ANN, BOB, new, record, runners
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.boards.virtual.processes import wait_until
 from tests.sshd import Sshd, descendants
@@ -35,8 +33,6 @@ SCREEN = Protocol(
     "screen", processes=1, min_runs=8, window_s=0.1, slice_s=0.05, stop_ratio=None, deadline_s=60
 )
 LONG = replace(SCREEN, window_s=1e6, deadline_s=120)
-ANN = Claim(owner="ann@desk", command="edgeopt optimize a.onnx")
-BOB = Claim(owner="bob@lab", command="edgeopt measure b.onnx")
 
 
 class Heard(Observer):
@@ -47,31 +43,10 @@ class Heard(Observer):
         self.lines.append(line)
 
 
-def new(claim: Claim, **changes: object) -> Claim:
-    """The same user's next command."""
-    return replace(claim, nonce=os.urandom(4).hex(), **changes)
-
-
 @pytest.fixture(autouse=True)
 def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beats that are this close together may all be late at once."""
     monkeypatch.setattr(dialogue_module, "MISSED_BEATS", 300)
-
-
-@pytest.fixture
-def talk(home: Path) -> Iterator[Callable[[], Dialogue]]:
-    """Conversations with runners of this machine."""
-    with contextlib.ExitStack() as stack:
-
-        def start() -> Dialogue:
-            transport = stack.enter_context(
-                contextlib.closing(local.LocalTransport(sys.executable, home / "board"))
-            )
-            dialogue = Dialogue(transport.start_runner(), "kitchen")
-            stack.callback(dialogue.close)
-            return dialogue
-
-        yield start
 
 
 @pytest.mark.parametrize(("end", "killed"), [("orders", False), ("SIGKILL", True), ("SIGTERM", True)])
@@ -103,21 +78,6 @@ def cmdline(pid: int) -> bytes:
 
 def open_local(claim: Claim) -> RunnerBoard:
     return RunnerBoard("kitchen", "local", lambda: local.connect(Address.parse("local")), claim=claim)
-
-
-def runners() -> list[int]:
-    """Supervisors that this test has started."""
-    found = []
-    for pid in descendants(os.getpid()):
-        with contextlib.suppress(OSError):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"edgeopt_runner.py" in line and b"--child" not in line:
-                found.append(pid)
-    return found
-
-
-def record() -> dict[str, object]:
-    return dict(json.loads(Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease").read_text()))
 
 
 def test_the_second_is_told_who_has_the_board_and_gets_it_afterwards(talk: Callable[[], Dialogue]) -> None:
@@ -308,87 +268,6 @@ def test_nobody_reserves_what_another_uses(talk: Callable[[], Dialogue]) -> None
     assert second.ask("lock", 10, owner="bob@lab", why="", for_s=60)["held"]["owner"] == "ann@desk"
     assert second.ask("who", 10)["holder"]["owner"] == "ann@desk"
     assert second.ask("who", 10)["reserved"] is None
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage", b"{}", b"[1]", b'{"boot": "another"}', b"\0" * 4096])
-def test_a_damaged_record_is_made_anew_and_tokens_still_grow(
-    content: bytes, talk: Callable[[], Dialogue]
-) -> None:
-    first = talk()
-    token = ANN.take(first, "kitchen").token
-    first.close()
-    time.sleep(0.01)
-    Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease").write_bytes(content)
-    assert BOB.take(talk(), "kitchen").token > token
-
-
-def test_what_another_boot_has_left_holds_nobody_up(talk: Callable[[], Dialogue]) -> None:
-    first = talk()
-    first.ask("lock", 10, owner="ann@desk", why="", for_s=1e6)
-    path = Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease")
-    path.write_text(json.dumps(record() | {"boot": "of yesterday"}))
-    BOB.take(first, "kitchen")
-
-
-@pytest.mark.parametrize("kind", ["symbolic", "hard", "folder", "large"])
-def test_what_somebody_has_put_in_its_place_is_refused(
-    kind: str, talk: Callable[[], Dialogue], tmp_path: Path
-) -> None:
-    path, target = Path(os.environ["EDGEOPT_LEASE_DIR"], "edgeopt.lease"), tmp_path / "precious"
-    target.write_text("mine")
-    if kind == "symbolic":
-        path.symlink_to(target)
-    elif kind == "hard":
-        path.hardlink_to(target)
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        path.write_bytes(b"x" * 100_000)
-    with pytest.raises(CommandError, match=r"edgeopt\.lease"):
-        ANN.take(talk(), "kitchen")
-    assert target.read_text() == "mine"
-
-
-def test_a_folder_of_leases_that_is_not_there_is_named_by_its_variable(
-    talk: Callable[[], Dialogue], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGEOPT_LEASE_DIR", "/nowhere")
-    with pytest.raises(CommandError, match="EDGEOPT_LEASE_DIR names /nowhere, and there is no such folder"):
-        ANN.take(talk(), "kitchen")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
-def test_two_users_of_one_board_keep_each_other_out(talk: Callable[[], Dialogue], tmp_path: Path) -> None:
-    shared, script = Path(os.environ["EDGEOPT_LEASE_DIR"]), tmp_path / "runner.py"
-    for folder in (shared, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder not in (Path("/"), Path("/tmp")):
-            folder.chmod(0o755)
-    shared.chmod(0o1777)
-    tmp_path.chmod(0o755)
-    from edgeopt.resources import resource
-
-    script.write_bytes(Path(resource("firmware_scripts/edgeopt_runner.py")).read_bytes())
-    request = {"version": 1, "id": 1, "op": "lease", "owner": "guest@lab", "command": "x", "pid": 1,
-               "nonce": "n", "ttl_s": 60}  # fmt: skip
-
-    def as_nobody() -> dict[str, object]:
-        home = tmp_path / "nobody"
-        home.mkdir(exist_ok=True)
-        os.chown(home, 65534, 65534)
-        ran = subprocess.run(
-            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", script, home],
-            input=json.dumps(request) + "\n", capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert ran.stdout, ran.stderr
-        return dict(json.loads(ran.stdout)["ok"])
-
-    assert "token" in as_nobody()
-    first = talk()
-    ANN.take(first, "kitchen")  # the file is the other user's
-    assert as_nobody()["held"]["owner"] == "ann@desk"  # type: ignore[index]
-    first.close()
-    wait_until(lambda: not runners())
-    assert "token" in as_nobody()
 
 
 def test_over_ssh_the_board_is_freed_when_the_connection_ends(sshd: Sshd) -> None:

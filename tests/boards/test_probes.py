@@ -19,7 +19,7 @@ from edgeopt.boards.probes import PROBES, printed, probe, read
 from edgeopt.boards.readings import without_serial_numbers
 from edgeopt.boards.transports import CommandResult, local
 from edgeopt.core.errors import CommandError
-from tests.boards.test_runner import runner_module
+from tests.boards.runners import runner_module
 from tests.sshd import Sshd
 
 FILES = sorted((Path(__file__).parent / "data" / "probes").glob("*.json"))
