@@ -27,6 +27,7 @@ from edgeopt.core.progress import Observer
 from tests.boards.claims import ANN, BOB, new, record, runners
 from tests.boards.tiny import FEEDS, artifact, chain
 from tests.boards.virtual.processes import wait_until
+from tests.faults.bench import at_once
 from tests.sshd import Sshd, descendants
 
 SCREEN = Protocol(
@@ -118,8 +119,8 @@ def test_whoever_waits_is_told_once_and_gets_the_board_of_a_holder_that_was_kill
     ANN.take(first, "kitchen")
     (holder,) = runners()
     second, heard = talk(), Heard()
-    threading.Timer(1.5, os.kill, (holder, signal.SIGKILL)).start()
-    new(BOB, wait_s=60, observer=heard).take(second, "kitchen")
+    with at_once(lambda: bool(heard.lines), lambda: os.kill(holder, signal.SIGKILL)):
+        new(BOB, wait_s=60, observer=heard).take(second, "kitchen")
     (line,) = heard.lines
     assert "kitchen is in use by ann@desk" in line
     assert re.search(r"; waiting for at most (60|5\d) s$", line)
