@@ -75,6 +75,15 @@ def add_initializer(graph: onnx_ir.Graph, name: str, array: NDArray[np.generic])
     return value
 
 
+def same_initializer(graph: onnx_ir.Graph, name: str, array: NDArray[np.generic]) -> onnx_ir.Value:
+    """The constant of that name where it holds just these bits, else a new one: for what nodes share."""
+    known = graph.initializers.get(name)
+    same = array_of(known)
+    if known is None or same is None or same.dtype != array.dtype or not np.array_equal(same, array):
+        return add_initializer(graph, name, array)
+    return known
+
+
 def free_name(graph: onnx_ir.Graph, name: str) -> str:
     """`name`, or `name_2`, `name_3`, ... if a value of the graph or its subgraphs is called so already."""
     taken: set[str] = set()

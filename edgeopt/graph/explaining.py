@@ -47,7 +47,7 @@ def explain(model: Model) -> list[Explained]:
         model: Of `freeze`; it is not changed.
     """
     found = regions(model)
-    counts = rewriting.applicable(model, found)
+    counts = rewriting.applicable(model, found).counts
     tagged = model.ir.clone()
     tag(tagged, found)
     refused: dict[str, dict[str, list[str]]] = {}

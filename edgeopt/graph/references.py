@@ -17,16 +17,20 @@ NAMES = {
 }
 """What the recipes are called; a further scheme's recipe has the scheme's name."""
 
+STORED = "float16_weights"
+"""Halves a weight at no cost while the model runs."""
 
-def references(space: SearchSpace, cores: int) -> list[tuple[str, Candidate]]:
+
+def references(space: SearchSpace, cores: int, *, small: bool = False) -> list[tuple[str, Candidate]]:
     """The recipes that this space has, named, without the original itself (which is trial 0).
 
     Each precision recipe is what the well-known tools make: all usual rewrites, that scheme wherever it
-    applies, the runtime's defaults. Then the rewrites alone, one thread, and all cores where that is not
-    the default. A recipe that changes nothing, or the same as another, is left out.
+    applies, the runtime's defaults. Then the rewrites alone, one thread, and all cores where that is not the
+    default. A recipe that changes nothing, or the same as another, is left out.
 
     Args:
         cores: Of the board.
+        small: Whether the size decides: then a recipe stores in float16 what its scheme does not take.
     """
     rewrites = {
         point.site: ON
@@ -34,12 +38,15 @@ def references(space: SearchSpace, cores: int) -> list[tuple[str, Candidate]]:
         if point.family == "rewrite" and rewriting.is_usual(str(point.name))
     }
     recipes: list[tuple[str, dict[str, str]]] = []
+    stored = {p.site: STORED for p in space.points if p.family == "precision" and STORED in p.options}
     for scheme in sorted(precision.names(), key=_order):
         chosen = {
             point.site: scheme
             for point in space.points
             if point.family == "precision" and scheme in point.options and scheme != point.default
         }
+        if chosen and small:
+            chosen = stored | chosen
         if chosen:
             recipes.append((NAMES.get(scheme, scheme), rewrites | chosen))
     recipes.append(("rewrites-only", rewrites))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, cast
@@ -40,6 +40,19 @@ class Application:
     rewrite: str
     region: str
     nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applicable:
+    """What the rewrites could do to a model.
+
+    Attributes:
+        counts: Rewrite -> region -> how often; only counts above 0.
+        rewritten: The model after all usual rewrites; its nodes are tagged with their regions.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    rewritten: onnx_ir.Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +99,11 @@ def apply(model: onnx_ir.Model, enabled: Callable[[str, str], bool]) -> list[App
     return applications
 
 
-def applicable(model: Model, found: Iterable[Region]) -> dict[str, dict[str, int]]:
+def applicable(model: Model, found: Iterable[Region]) -> Applicable:
     """How often each rewrite could be applied in each region.
 
     Counted with all usual rewrites on, with each rewrite alone, and with each other one on top of the usual
     ones, as one may open the way for another or take it; the largest count stands.
-
-    Returns:
-        Rewrite -> region -> count; only counts above 0.
     """
     tagged = model.ir.clone()
     tag(tagged, found)
@@ -114,7 +124,7 @@ def applicable(model: Model, found: Iterable[Region]) -> dict[str, dict[str, int
             count(tagged.clone(), frozenset({name}))
         if name not in usual and _is_found(rewritten, name):
             count(rewritten.clone(), frozenset({name}))
-    return counts
+    return Applicable(counts, rewritten)
 
 
 def refusals(model: onnx_ir.Model) -> list[Refused]:

@@ -34,7 +34,7 @@ from edgeopt.graph.serialize import to_bytes
 from edgeopt.graph.space import quantizable
 from edgeopt.runtimes.onnxruntime import Session
 
-FORMAT = 2
+FORMAT = 3
 """Of the cache file and of what is computed: part of its keys."""
 
 SAMPLES = 8
@@ -73,7 +73,8 @@ def noise(
         session: Loads a model.
 
     Returns:
-        Nothing for a scheme that the runtime refuses, and for regions that cannot be cut out.
+        Nothing for a scheme that the runtime refuses, and for regions that cannot be cut out, or that the
+        scheme changes only once a rewrite has given them weights.
 
     Raises:
         ModelError: The runtime refuses the unchanged model.
@@ -193,9 +194,12 @@ def _measured(
         outflow=flow.outflow,
     )
     module = precision.scheme(scheme)
+    changed = set()
     for node in tuple(graph.graph):
         if edit.scheme_of(node) != precision.UNCHANGED and node.graph is not None:
-            module.apply(node, edit)
+            region = region_of(node)
+            if module.apply(node, edit):
+                changed.add(region)
     drop_unused(graph.graph)
     try:
         loaded = session(to_bytes(graph), OPTIONS)
@@ -208,14 +212,16 @@ def _measured(
             outputs = loaded.run({**values, **apart.renamed(values)})
         except CandidateFailed:
             return {}
-        for index, (name, changed) in enumerate(zip(names, outputs, strict=True)):
-            if changed.dtype == np.float32 and changed.size:
+        for index, (name, noisy) in enumerate(zip(names, outputs, strict=True)):
+            if noisy.dtype == np.float32 and noisy.size:
                 true = values[name].astype(np.float64)
-                errors[index] += float(((changed.astype(np.float64) - true) ** 2).sum())
+                errors[index] += float(((noisy.astype(np.float64) - true) ** 2).sum())
                 signals[index] += float(((true - true.mean()) ** 2).sum())
     shares = dict(zip(names, _shares(errors, signals), strict=True))
     return {
         region: _highest([shares[name] for name in apart.outputs.get(region, ()) if name in shares])
+        if region in changed
+        else None
         for region in wanted
     }
 

@@ -12,7 +12,7 @@ from edgeopt.graph import precision, rewriting
 from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.model import Model, at_least_opset
 from edgeopt.graph.precision._rounding import METHODS as ROUNDINGS
-from edgeopt.graph.regions import regions, tag
+from edgeopt.graph.regions import region_of, regions, tag
 from edgeopt.graph.structuring import structure_points
 
 QUANTIZABLE_OPSET = 13
@@ -40,10 +40,12 @@ def search_space(
         some scheme applies); then how static schemes quantize, last the runtime's settings.
     """
     found = regions(model)
-    rewrites = rewriting.applicable(model, found)
+    applicable = rewriting.applicable(model, found)
+    rewrites = applicable.counts
     tagged = model.ir.clone()
     tag(tagged, found)
-    schemes = applicable_schemes(quantizable(tagged), found) if lossy else {}
+    graphs = (quantizable(tagged), quantizable(applicable.rewritten)) if lossy else ()
+    schemes = applicable_schemes(graphs, found)
     changes = structure_points(model, found) if structure and lossy else {}
     points: list[DecisionPoint] = []
     for region in found:
@@ -101,15 +103,22 @@ def quantizable(model: ir.Model) -> ir.Model:
     return at_least_opset(model, QUANTIZABLE_OPSET)
 
 
-def applicable_schemes(model: ir.Model, found: Sequence[Region]) -> Mapping[str, tuple[str, ...]]:
+def applicable_schemes(graphs: Sequence[ir.Model], found: Sequence[Region]) -> Mapping[str, tuple[str, ...]]:
     """The schemes that change something in each region, besides leaving it; regions without any are left out.
 
     What is quantized already has none.
+
+    Args:
+        graphs: Tagged: the model, and what rewrites make of it. They may give a region weights that it has
+            not got: an LSTM where there was the end of a loop.
     """
-    nodes = {str(node.name): node for node in model.graph}
+    nodes: dict[str, list[ir.Node]] = {}
+    for graph in graphs:
+        for node in graph.graph:
+            nodes.setdefault(region_of(node), []).append(node)
     options: dict[str, tuple[str, ...]] = {}
     for region in found:
-        members = [nodes[name] for name in region.nodes if name in nodes]
+        members = nodes.get(region.name, [])
         names = tuple(
             name
             for name in precision.names()

@@ -32,7 +32,7 @@ def _board_time(job: Job) -> str:
     if job.board.provenance == "emulated":
         return _emulated(job)
     screen, final = job.screening, job.protocols["final"]
-    recipes = len(references(job.space, job.board.facts.cores))
+    recipes = len(references(job.space, job.board.facts.cores, small=job.is_small_wanted))
     first_s = _seconds(screen, 1) + recipes * _seconds(screen, 2)
     last_s = _seconds(final, 1 + MOST_REFERENCES + MOST_FINALISTS)
     budget = job.options.budget
@@ -47,7 +47,7 @@ def _board_time(job: Job) -> str:
 def _emulated(job: Job) -> str:
     """From what the original took: one count of each file, and nothing again at the end."""
     once_s = float(job.store.notes.get(ONCE_S) or 0.0)
-    recipes = len(references(job.space, job.board.facts.cores))
+    recipes = len(references(job.space, job.board.facts.cores, small=job.is_small_wanted))
     budget = job.options.budget
     first_s = 2 * recipes * once_s  # most recipes are also profiled, region by region
     search_s = budget.seconds if budget.seconds is not None else (budget.trials or 0) * once_s

@@ -89,6 +89,11 @@ class Job:
         """How candidates are measured in the search: longer where a 95th percentile is asked for."""
         return self.protocols["rank" if _needs_p95(self.options.objective) else "screen"]
 
+    @property
+    def is_small_wanted(self) -> bool:
+        """Whether the size of the file decides."""
+        return self.options.objective.name == "size"
+
     def give_up(self) -> None:
         """Stop waiting for the board: what it is doing now is of no use."""
         self.stopping.set()

@@ -70,7 +70,7 @@ def _check_tellable(job: Job, measurement: Measurement, artifact: Artifact) -> N
 
 def run_references(job: Job) -> None:
     """The well-known recipes, measured whatever their accuracy: they tell what each precision costs here."""
-    recipes = references(job.space, job.board.facts.cores)
+    recipes = references(job.space, job.board.facts.cores, small=job.is_small_wanted)
     job.observer.stage("references", len(recipes))
     for name, candidate in recipes:
         trial = _known(job, "reference", name) or _measured(

@@ -10,6 +10,7 @@ import pytest
 from edgeopt.graph import rewriting
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.regions import region_of, regions, tag
+from edgeopt.testing.precision import example
 from edgeopt.testing.rewrites import run
 from tests.graph.made import model
 from tests.graph.mobilenet import mobilenet_v2
@@ -98,10 +99,22 @@ def test_what_was_dead_before_is_left_alone(tmp_path: Path) -> None:
     assert "spare" in graph.graph.initializers
 
 
+def test_gemms_that_share_a_weight_share_it_as_convolutions(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    steps (float[1,8] x) => (float[1,8] y) <float[8,8] w, float[8] b> {
+      h = Gemm(x, w, b) t = Tanh(h) y = Gemm(t, w, b)
+    }"""
+    graph = tagged(example(text, tmp_path))
+    rewriting.apply(graph, lambda name, _: name == "gemm_to_conv")
+    convs = [node for node in graph.graph if node.op_type == "Conv"]
+    assert len(convs) == 2
+    assert [tuple(convs[0].inputs[1:])] * 2 == [tuple(conv.inputs[1:]) for conv in convs]
+
+
 def test_applicable_counts_what_others_open_and_what_each_can_do_alone(tmp_path: Path) -> None:
     frozen = model(tmp_path / "m.onnx", CHAIN)
     found = regions(frozen)
-    assert rewriting.applicable(frozen, found) == {
+    assert rewriting.applicable(frozen, found).counts == {
         "batchnorm_relu_to_max": {"two": 1},  # where fold_batchnorm is left out
         "eliminate_noops": {"one": 1},
         "fold_batchnorm": {"one": 1, "two": 1},

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from edgeopt.core.region import Region
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.references import references
+from edgeopt.graph.rewrites import roll_lstm
 from edgeopt.graph.space import search_space
-from edgeopt.testing.precision import Bench
+from edgeopt.testing.precision import Bench, example
 from tests.graph import networks
 from tests.graph.made import model
 
@@ -57,7 +59,8 @@ def test_a_scheme_is_offered_only_where_it_applies(tmp_path: Path) -> None:
     space = search_space(networks.network(tmp_path, networks.LSTM), lossy=True, cores=2)
     region = next(r for r in space.regions if "LSTM" in r.op_types)
     assert space[f"precision@{region.name}"].options == (
-        "float32", "float16_weights", "int8_dynamic", "int8_weights",
+        "float32", "float16_weights", "int8_dynamic", "int8_static_channel", "int8_static_tensor",
+        "int8_weights",
     )  # fmt: skip
 
 
@@ -110,6 +113,21 @@ def test_references_are_the_well_known_recipes(tmp_path: Path) -> None:
             assert chosen.chosen(point.site) == point.default
     assert space.default() not in found.values()
     assert len(set(found.values())) == len(found)
+
+
+def test_where_the_size_decides_a_recipe_leaves_no_weight_in_float32(tmp_path: Path) -> None:
+    space = search_space(networks.network(tmp_path, networks.LSTM), lossy=True, cores=1)
+    recipe = dict(references(space, 1, small=True))["int4-weight-only"]
+    lstm = next(r.name for r in space.regions if "LSTM" in r.op_types)
+    assert recipe.chosen(f"precision@{lstm}") == "float16_weights"  # int4 has no kernel for it
+    assert "int4_weights" in recipe.of_family("precision").values()
+    assert dict(references(space, 1))["int4-weight-only"].chosen(f"precision@{lstm}") == "float32"
+
+
+def test_a_loop_that_was_rolled_into_an_lstm_has_its_schemes(tmp_path: Path) -> None:
+    bench = Bench.of(example(roll_lstm.EXAMPLES[0].model, tmp_path), tmp_path)
+    built = bench.builder.build(bench.everywhere("int8_static_channel", "on"))
+    assert [node.op_type for node in onnx.load(built.path).graph.node].count("DynamicQuantizeLSTM") == 1
 
 
 def test_every_scheme_has_a_recipe(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeopt.graph.precision import _arithmetic as arithmetic
-from edgeopt.graph.precision import scheme
+from edgeopt.graph.precision import _gru, _lstm, scheme
 from edgeopt.graph.precision._arithmetic import Floats
 from edgeopt.graph.precision._edit import Edit
 from edgeopt.graph.precision._weights import Int8, constant, operand
@@ -37,6 +37,12 @@ PADDING = frozenset({"Pad"})
 FOLDED = frozenset({"Relu", "Clip"})
 """Computed by the saturation of the QuantizeLinear behind them, whose range was calibrated behind them."""
 
+RECURRENT = {
+    "LSTM": (_lstm.is_quantizable, _lstm.quantize_lstm),
+    "GRU": (_gru.is_quantizable, _gru.quantize_gru),
+}
+"""There are no static kernels: what enters them is quantized at every inference, as `int8_dynamic` does."""
+
 MIN_OPSET = 10
 """QuantizeLinear, DequantizeLinear. A scale per channel needs 13."""
 
@@ -47,6 +53,8 @@ def applies(node: ir.Node, min_opset: int = MIN_OPSET) -> bool:
         return False
     if node.op_type == "Gather":
         return _is_table(node)
+    if node.op_type in RECURRENT:
+        return RECURRENT[node.op_type][0](node)
     if node.outputs[0].dtype not in (ir.DataType.FLOAT, None):
         return False
     return node.op_type in ELEMENTWISE or node.op_type == "MatMul" or has_weight(node)
@@ -62,6 +70,8 @@ def apply(node: ir.Node, edit: Edit, *, per_channel: bool) -> bool:
         return True
     if any(v is not None and _is_dequantized(v) and not pairs.is_known(v) for v in node.inputs):
         return False
+    if node.op_type in RECURRENT:
+        return RECURRENT[node.op_type][0](node) and RECURRENT[node.op_type][1](node, edit)
     if has_weight(node):
         return _weighted(node, edit, per_channel)
     if node.op_type == "MatMul" or (node.op_type in ELEMENTWISE and _is_inside(node, edit)):

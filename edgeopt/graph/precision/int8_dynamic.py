@@ -30,9 +30,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeopt.graph.precision import _arithmetic as arithmetic
-from edgeopt.graph.precision import _gru, _lstm
 from edgeopt.graph.precision._arithmetic import Floats
 from edgeopt.graph.precision._examples import CONV_OPSET_11, EMBEDDING, GRU, LSTM, MLP, SHARED_INPUT
+from edgeopt.graph.precision._qdq import RECURRENT
 from edgeopt.graph.precision._weights import constant, operand
 from edgeopt.graph.regions import region_of
 
@@ -48,11 +48,6 @@ MIN_OPSET = 11
 CONTRIB = "com.microsoft"
 
 EXAMPLES = (MLP, SHARED_INPUT, CONV_OPSET_11, LSTM, GRU, EMBEDDING)
-
-RECURRENT = {
-    "LSTM": (_lstm.is_quantizable, _lstm.quantize_lstm),
-    "GRU": (_gru.is_quantizable, _gru.quantize_gru),
-}
 
 
 def applies(node: ir.Node) -> bool:

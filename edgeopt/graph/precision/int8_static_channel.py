@@ -9,7 +9,7 @@ Maths, for activations x in the calibrated range [l, h] (0 included), weights W 
 In int8: Conv, Gemm, MatMul; between int8 nodes, on the way to the next product, Add, Mul, Concat,
 AveragePool, GlobalAveragePool, Sigmoid, LeakyRelu; Gather from a constant table; Relu and Clip behind one of
 them; and what only moves values (Reshape, Transpose, MaxPool, Slice, Pad with zeros, ...) where its input is
-int8 already.
+int8 already. LSTM and GRU have no static int8 kernels: they are written as `int8_dynamic` writes them.
 l and h are the extremes on the calibration data, or what `quantization:ranges` chose; W_q and b are as
 `quantization:weights` (`_rounding`) and `quantization:equalized` (`_equalization`) say. 63 stands for 127
 where x86 would saturate.
@@ -17,7 +17,7 @@ where x86 would saturate.
 Does not apply to (they stay in float32, and their neighbours quantize):
     - a node with an input or output whose range is not known or not finite;
     - Conv and Gemm whose weight or bias is computed, Gemm with alpha or beta other than 1 or transA;
-    - LSTM and GRU: static int8 kernels do not exist; `int8_dynamic` takes LSTM;
+    - RNN, and the LSTM and GRU that `int8_dynamic` does not take;
     - Softmax, normalisations, HardSwish and other activations, ReduceMean: no int8 kernel, or too inexact;
     - Add, Mul and the like at the fringe of int8: it saves nothing, and GELU or LayerNormalization written
       out in them (x * x * x, variances) does not survive 8 bits;
@@ -32,7 +32,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeopt.graph.precision import _qdq
-from edgeopt.graph.precision._examples import ATTENTION, CNN, MLP
+from edgeopt.graph.precision._examples import ATTENTION, CNN, GRU, LSTM, MLP
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,7 +44,7 @@ LOSSY = True
 WEIGHT_BITS = 8
 MAX_ERROR = 0.1
 
-EXAMPLES = (CNN, MLP, ATTENTION)
+EXAMPLES = (CNN, MLP, ATTENTION, LSTM, GRU)
 
 
 def applies(node: ir.Node) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeopt.graph.precision import _qdq
-from edgeopt.graph.precision._examples import ATTENTION, CNN, MLP
+from edgeopt.graph.precision._examples import ATTENTION, CNN, GRU, LSTM, MLP
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,7 +24,7 @@ STATIC = True
 LOSSY = True
 WEIGHT_BITS = 8
 MAX_ERROR = 0.1
-EXAMPLES = (CNN, MLP, ATTENTION)
+EXAMPLES = (CNN, MLP, ATTENTION, LSTM, GRU)
 
 
 def applies(node: ir.Node) -> bool:

@@ -8,7 +8,7 @@ After:
     Reshape(Conv(Reshape(x), W', b))
 
 Weights: W is (K, N), or (N, K) with transB, scaled by alpha; W' is (N, K, 1, 1); b (N,), (1, N) or one
-number, scaled by beta.
+number, scaled by beta. Gemms that share W share W'.
 
 Does not apply when:
     - x has more than one row (a product of matrices is what Gemm is best at) or is transposed,
@@ -30,7 +30,7 @@ import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 
-from edgeopt.graph.constants import add_initializer
+from edgeopt.graph.constants import add_initializer, same_initializer
 from edgeopt.graph.convolution import FLOATS, Weights, per_channel
 from edgeopt.graph.flops import sizes
 from edgeopt.graph.matching import Found, NodeRule, Refusal, chain, made
@@ -77,16 +77,14 @@ def _build(
     read: Sequence[int],
     written: Sequence[int],
 ) -> Sequence[onnx_ir.Node]:
-    name, dtype = node.outputs[0].name, node.outputs[0].dtype
-    weight, bias, place, row = (
-        add_initializer(graph, f"{name}_{kind}", array)
-        for kind, array in (
-            ("weight", stored[0]),
-            ("bias", stored[1]),
-            ("place", np.asarray((*read, 1, 1), np.int64)),
-            ("row", np.asarray(written, np.int64)),
-        )
+    name, dtype, given = node.outputs[0].name, node.outputs[0].dtype, [*node.inputs, None][1:3]
+    # Named after what they are made of: the steps of an unrolled loop share them.
+    weight, bias = (
+        same_initializer(graph, f"{name if value is None else value.name}_{kind}", array)
+        for kind, value, array in zip(("conv", "conv_bias"), given, stored, strict=True)
     )
+    place = add_initializer(graph, f"{name}_place", np.asarray((*read, 1, 1), np.int64))
+    row = add_initializer(graph, f"{name}_row", np.asarray(written, np.int64))
     first = made("Reshape", [node.inputs[0], place], {}, (*read, 1, 1), dtype)
     conv = made("Conv", [first.outputs[0], weight, bias], {"kernel_shape": [1, 1]}, (*written, 1, 1), dtype)
     return [first, conv, made("Reshape", [conv.outputs[0], row])]
