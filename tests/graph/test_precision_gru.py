@@ -60,6 +60,27 @@ def test_a_decoder_written_out_step_by_step_stores_its_weights_once(tmp_path: Pa
     assert bench.error(candidate) < 0.03
 
 
+@pytest.mark.parametrize(("rows", "looked_up"), [(16, True), (48, False)])
+def test_a_small_table_in_front_becomes_a_table_of_products(
+    rows: int, looked_up: bool, tmp_path: Path
+) -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 13]>
+    speller (int64[1, 6] letters) => (float[1, 1, 40] h)
+    <float[{rows}, 64] table, float[1, 120, 64] w, float[1, 120, 40] r, float[1, 240] b> {{
+        e = Gather(table, letters)
+        x = Transpose <perm = [1, 0, 2]> (e)
+        y, h = GRU <hidden_size = 40, linear_before_reset = 1> (x, w, r, b)
+    }}"""
+    bench = Bench.of(example(text, tmp_path), tmp_path)
+    candidate = bench.everywhere("int8_dynamic")
+    graph = onnx.load(bench.builder.build(candidate).path).graph
+    shapes = {tuple(tensor.dims) for tensor in graph.initializer}
+    assert ((rows, 120) in shapes) == looked_up
+    assert ((64, 120) in shapes) != looked_up
+    assert ((rows, 64) in shapes) != looked_up
+    assert bench.error(candidate) < 0.03
+
+
 @pytest.mark.parametrize(
     ("attributes", "steps"), [('activations = ["Sigmoid", "Relu"]', 5), ("clip = 3.0", 5), ("", 33)]
 )

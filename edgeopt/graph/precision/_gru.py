@@ -7,6 +7,9 @@ Maths, for gates z (update), r (reset), n (new), with W, R, b of ONNX's layout z
     n = tanh(nx + r (nh + b_rn))          with linear_before_reset
     n = tanh(nx + (r h) R_n^T + b_rn)     without: a second product at each step
 
+An input that is looked up in a small table E is never multiplied: X W^T + b_w = (E W^T + b_w)[indices], a
+table of products in float16, where that takes no more bytes than W in int8.
+
 The sequence must have a fixed length of at most `MOST_STEPS`: every step adds about ten nodes.
 
 Source: ONNX GRU-7 and -14; Cho et al. 2014 (arXiv:1406.1078).
@@ -14,14 +17,16 @@ Source: ONNX GRU-7 and -14; Cho et al. 2014 (arXiv:1406.1078).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeopt.graph.precision._arithmetic import Floats, quantize_weight, weight_scale
+from edgeopt.graph.precision._tables import lookup, remove_unread
 from edgeopt.graph.precision._weights import constant, operand
 from edgeopt.graph.regions import region_of
 
@@ -105,9 +110,11 @@ class _Writer:
         after = weights.hidden_bias[2 * hidden :]
         if not self._resets_after:
             before[2 * hidden :] += after
-        matrix = self._integers(1, f"gru w {index}", weights.w, f"{name}_w")
-        added = self._edit.initializer(f"{name}_w__bias", before)
-        inputs = self._multiply(operand(self._node, 0), matrix, f"{name}_w", added)
+        inputs = self._looked_up(index, weights.w, before, name)
+        if inputs is None:
+            matrix = self._integers(1, f"gru w {index}", weights.w, f"{name}_w")
+            added = self._bias("input bias", index, before)
+            inputs = self._multiply(operand(self._node, 0), matrix, f"{name}_w", added)
         slices = self._split(inputs, [1] * self._steps, 0, name)
         state = self._initial(index)
         if self._resets_after:
@@ -116,13 +123,14 @@ class _Writer:
             gates, new = np.split(weights.r, [2 * hidden], axis=1)
             recurrent = self._integers(2, f"gru gates {index}", gates, f"{name}_r")
             new_only = self._integers(2, f"gru new {index}", new, f"{name}_n")
-        new_bias = self._edit.initializer(f"{name}_bn", after) if self._resets_after else None
+        after = np.concatenate([np.zeros(2 * hidden, np.float32), after])
+        hidden_bias = self._bias("hidden bias", index, after) if self._resets_after else None
         reverse = self._reverse == "reverse" or (self._reverse == "bidirectional" and index == 1)
         order = range(self._steps - 1, -1, -1) if reverse else range(self._steps)
         states: dict[int, ir.Value] = {}
         for step in order:
             x = self._add("Squeeze", [slices[step], self._constant([0])], f"{name}_x{step}")
-            state = self._step(x, state, recurrent, new_only, new_bias, f"{name}_{step}")
+            state = self._step(x, state, recurrent, new_only, hidden_bias, f"{name}_{step}")
             states[step] = state
         return [states[step] for step in range(self._steps)]
 
@@ -144,14 +152,16 @@ class _Writer:
                 )
                 for step in range(self._steps)
             ]
-            edit.take_over(outputs[0], self._join(steps, 0, f"{self._name}_y", fresh=True))
+            edit.take_over(outputs[0], self._join(steps, 0, f"{self._name}_y"))
         if outputs[1] is not None and (outputs[1].uses() or outputs[1].is_graph_output()):
             last = [
                 self._add("Unsqueeze", [states[end], self._constant([0])], f"{self._name}_h{index}")
                 for index, (states, end) in enumerate(zip(directions, kinds, strict=True))
             ]
-            edit.take_over(outputs[1], self._join(last, 0, f"{self._name}_h", fresh=True))
+            edit.take_over(outputs[1], self._join(last, 0, f"{self._name}_h"))
+        data = node.inputs[0]
         edit.graph.remove(node, safe=True)
+        remove_unread(data, edit.graph)
 
     def _step(
         self,
@@ -159,12 +169,12 @@ class _Writer:
         state: ir.Value,
         recurrent: tuple[ir.Value, ir.Value],
         new_only: tuple[ir.Value, ir.Value] | None,
-        new_bias: ir.Value | None,
+        hidden_bias: ir.Value | None,
         name: str,
     ) -> ir.Value:
         hidden = self._hidden
         x_gates, x_new = self._split(x, [2 * hidden, hidden], 1, f"{name}_xs")
-        h = self._multiply(state, recurrent, f"{name}_h")
+        h = self._multiply(state, recurrent, f"{name}_h", hidden_bias)
         if new_only is None:
             h_gates, h_new = self._split(h, [2 * hidden, hidden], 1, f"{name}_hs")
         else:
@@ -172,8 +182,7 @@ class _Writer:
         gates = self._add("Sigmoid", [self._add("Add", [x_gates, h_gates], f"{name}_s")], f"{name}_g")
         update, reset = self._split(gates, [hidden, hidden], 1, f"{name}_gs")
         if new_only is None:
-            biased = self._add("Add", [h_new, new_bias], f"{name}_hb")
-            inner = self._add("Mul", [reset, biased], f"{name}_rh")
+            inner = self._add("Mul", [reset, h_new], f"{name}_rh")
         else:
             inner = self._multiply(self._add("Mul", [reset, state], f"{name}_rs"), new_only, f"{name}_rn")
         new = self._add("Tanh", [self._add("Add", [x_new, inner], f"{name}_na")], f"{name}_n")
@@ -184,11 +193,58 @@ class _Writer:
     def _initial(self, index: int) -> ir.Value:
         given = self._node.inputs[5] if len(self._node.inputs) > 5 else None
         if given is not None:
+            before = given.producer()
+            if (
+                before is not None
+                and before.op_type == "Unsqueeze"
+                and before.inputs[1] is self._constant([0])
+            ):
+                return operand(before, 0)  # the last state of another that was written out
             return self._add("Gather", [given, self._constant(index)], f"{self._name}_h0_{index}")
         data = operand(self._node, 0)
         batch = data.shape[1] if data.shape is not None else 1
         zeros = np.zeros((batch if isinstance(batch, int) else 1, self._hidden), np.float32)
         return self._edit.initializer(f"{self._name}_h0_{index}", zeros)
+
+    def _looked_up(self, index: int, w: Floats, bias: Floats, name: str) -> ir.Value | None:
+        """The products of the inputs, from a table; None where they come from none, or from a large one.
+
+        Args:
+            w: (inputs, 3H).
+            bias: (3H,).
+        """
+        data, edit = operand(self._node, 0), self._edit
+        turned = data.producer()
+        order = turned.attributes.get_ints("perm", ()) if turned is not None else ()
+        if turned is None or turned.op_type != "Transpose" or list(order)[-1:] != [2]:
+            turned = None
+        found = lookup(data if turned is None else operand(turned, 0), edit.weights)
+        if found is None or 2 * len(found.table) > len(w):
+            return None
+        half = (found.table @ w + bias).astype(np.float16)
+        if not np.isfinite(half).all():
+            return None
+
+        def make() -> ir.Value:
+            stored = edit.initializer(f"{name}_w__table", half)
+            to = {"to": int(ir.DataType.FLOAT)}  # ONNX Runtime widens it once, when it loads the model
+            return edit.before(self._node, "Cast", [stored], name=f"{name}_w", attributes=to)
+
+        form = f"gru table {index} {found.stored.name} {self._bias_name()} {self._resets_after}"
+        table = edit.shared(operand(self._node, 1), form, make)
+        products = self._add("Gather", [table, found.indices], f"{name}_w")
+        if turned is not None:
+            products = self._add("Transpose", [products], f"{name}_w", {"perm": list(order)})
+        return products
+
+    def _bias(self, name: str, index: int, bias: Floats) -> ir.Value:
+        """One constant for all GRUs with this bias."""
+        given = self._node.inputs[3] if len(self._node.inputs) > 3 else None
+        make = partial(self._edit.initializer, f"{self._name}_{name}", bias)
+        return self._edit.shared(given, f"gru {name} {index} {len(bias)} {self._resets_after}", make)
+
+    def _bias_name(self) -> str:
+        return str(self._node.inputs[3].name) if len(self._node.inputs) > 3 and self._node.inputs[3] else ""
 
     def _integers(
         self, operand_index: int, form: str, weight: Floats, name: str
@@ -226,8 +282,8 @@ class _Writer:
         self._edit.graph.insert_before(self._node, node)
         return list(node.outputs)
 
-    def _join(self, values: list[ir.Value], axis: int, name: str, *, fresh: bool = False) -> ir.Value:
-        if len(values) == 1 and not fresh:
+    def _join(self, values: list[ir.Value], axis: int, name: str) -> ir.Value:
+        if len(values) == 1:
             return values[0]
         return self._add("Concat", values, name, {"axis": axis})
 
@@ -236,7 +292,7 @@ class _Writer:
         op_type: str,
         inputs: Sequence[ir.Value | None],
         name: str,
-        attributes: dict[str, int] | None = None,
+        attributes: Mapping[str, int | Sequence[int]] | None = None,
         domain: str = "",
     ) -> ir.Value:
         node = self._edit.make(
