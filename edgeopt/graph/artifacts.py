@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgeopt.core.files import cannot_write, write_atomically
@@ -49,7 +50,7 @@ class Artifacts:
         """
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.path(sha256)
-        if not self._is_whole(path, len(content)):
+        if _digest(path) != sha256:
             write_atomically(path, content)
         self._make_room(path)
         return sha256
@@ -83,9 +84,16 @@ class Artifacts:
         except (FileNotFoundError, ValueError, TypeError):
             return False
         if hashlib.sha256(content).hexdigest() != path.stem:
-            return False  # a part was damaged: it is built again
+            self._drop_damaged(names)
+            return False
         write_atomically(path, content)
         return True
+
+    def _drop_damaged(self, names: Iterable[str]) -> None:
+        """Remove the parts that are not what they are called: others that share them would fail as well."""
+        for name in set(names):
+            if _digest(self._weights / name) != name:
+                (self._weights / name).unlink(missing_ok=True)
 
     def _make_room(self, latest: Path) -> None:
         """Take those apart that were used longest ago, until the others fit."""
@@ -121,3 +129,11 @@ class Artifacts:
             part.write_bytes(content)  # not synced: what is put together is verified
             part.replace(path)
         return name
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a file; None if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

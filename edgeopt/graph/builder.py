@@ -49,8 +49,9 @@ class Builder:
         folder: Receives the files (`<sha256>.onnx`) and an index of them.
         max_opset: Newest default operator set that the board's runtime takes.
         max_ir: Newest IR version that it takes.
-        unsigned: Write int8 activations as uint8, 128 higher: the same numbers and the same accuracy, which
-            ONNX Runtime on x86 computes many times faster (`wants_unsigned`).
+        unsigned: Write int8 activations as uint8 where a candidate does not decide it, 128 higher: the same
+            numbers and the same accuracy, which ONNX Runtime on x86 computes many times faster
+            (`wants_unsigned`).
         seven_bits: Write weights that int8 activations are multiplied by in 7 bits (`saturates`).
         statistics: Of `model`; None where no option that needs them is to be built.
         structures: Of `model`; None where its structure is not to be changed.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -79,12 +79,15 @@ class Ranges:
         """(low, high) of a tensor; None if it is unknown or not finite."""
         return self.by_tensor.get(tensor)
 
-    def clipped(self, method: str) -> Ranges:
-        """The ranges by another method of `clipping.METHODS`; a tensor without a histogram keeps its
-        extremes."""
+    def clipped(self, method: str, bounded: Collection[str] = ()) -> Ranges:
+        """The ranges by another method of `clipping.METHODS`.
+
+        Args:
+            bounded: Tensors without outliers: they keep their extremes, as those without a histogram do.
+        """
         chosen = {
             name: clipped(method, self.histograms[name], *pair)
-            if pair is not None and name in self.histograms
+            if pair is not None and name in self.histograms and name not in bounded
             else pair
             for name, pair in self.by_tensor.items()
         }

@@ -1,6 +1,9 @@
 """Which part of a tensor's values int8 shall cover: four methods, all computed from one histogram.
 
-All methods keep zero inside and never go beyond the smallest and largest value seen.
+All methods keep zero inside and never go beyond the smallest and largest value seen. What is clipped are
+outliers: where a method would clip more values than `percentile` calls rare, it must not lose more by it than
+rounding the whole range does, or the extremes are kept. Divergence counts values and not what they weigh: of
+attention probabilities it would keep the many small ones and clip those that carry the result.
 """
 
 from __future__ import annotations
@@ -42,7 +45,21 @@ def clipped(method: str, histogram: Histogram, low: float, high: float) -> tuple
         return low, high
     lower, upper = np.clip(lower, low, high), np.clip(upper, low, high)
     choose = {"percentile": _percentile, "entropy": _entropy, "mse": _mse}[method]
-    return choose(lower, upper, counts, low, high)
+    first, last = choose(lower, upper, counts, low, high)
+    clips = counts[(lower < first) | (upper > last)].sum() / counts.sum()
+    if clips > 1 - KEPT_SHARE:
+        chosen, whole = (_error(lower, upper, counts, *ends) for ends in ((first, last), (low, high)))
+        if chosen > whole:
+            return low, high
+    return first, last
+
+
+def _error(lower: Floats, upper: Floats, counts: Floats, low: float, high: float) -> float:
+    """Sum of squared errors of rounding (step^2 / 12, none at zero) and of clipping to [low, high]."""
+    values = (lower + upper) / 2
+    clipping = np.square(values - np.clip(values, low, high))
+    step = (high - low) / LEVELS
+    return float((counts * clipping).sum() + counts[values != 0].sum() * step**2 / 12)
 
 
 def _percentile(lower: Floats, upper: Floats, counts: Floats, low: float, high: float) -> tuple[float, float]:
@@ -101,7 +118,7 @@ def _entropy(lower: Floats, upper: Floats, counts: Floats, low: float, high: flo
         quantized = np.where(occupied, spread[:, None], 0.0).reshape(-1)
         divergence = _divergence(reference, quantized)
         if divergence < least:
-            least, best = divergence, (first, last)
+            least, best = divergence, (float(first), float(last))
     return best
 
 

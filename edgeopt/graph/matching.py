@@ -254,6 +254,9 @@ def _bypass(node: onnx_ir.Node, kept: onnx_ir.Value) -> Sequence[onnx_ir.Node]:
     if output.is_graph_output():
         name, output.name = output.name, None
         kept.name = name
+        # Inference may not have told them, and an output must have them.
+        kept.type = kept.type if kept.type is not None else output.type
+        kept.shape = kept.shape if kept.shape is not None else output.shape
     output.replace_all_uses_with(kept, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     return []

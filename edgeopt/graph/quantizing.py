@@ -21,7 +21,23 @@ from edgeopt.graph.precision._rounding import METHODS as ROUNDINGS
 from edgeopt.graph.precision._rounding import Rounding, reads_of
 from edgeopt.graph.precision._weights import Weights
 from edgeopt.graph.regions import region_of
-from edgeopt.graph.space import ON
+from edgeopt.graph.space import ACTIVATIONS, ON, SIGNED, UNSIGNED
+
+_BOUNDED = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "Tanh"})
+_MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Identity"})
+
+
+def bounded(graph: ir.Graph) -> frozenset[str]:
+    """Names of tensors whose largest values are no outliers: results of functions that have bounds.
+
+    A few near 1 among many near 0 are what attention is about, however rare they are.
+    """
+    found: set[str] = set()
+    for node in graph:
+        moved = node.op_type in _MOVES and node.inputs[0] is not None and node.inputs[0].name in found
+        if not node.domain and (moved or node.op_type in _BOUNDED):
+            found.update(str(output.name) for output in node.outputs)
+    return frozenset(found)
 
 
 class Quantizer:
@@ -80,12 +96,13 @@ class Quantizer:
                 scaled = {name: range_of(name, by, statistics) for name, by in divided.items()}
                 ranges = replace(ranges, by_tensor={**ranges.by_tensor, **scaled})
             rounding = Rounding(method, statistics, divided)
+        default = UNSIGNED if self._unsigned else SIGNED
         edit = Edit(
             graph,
             ranges,
             self._weights,
             scheme_of,
-            unsigned=self._unsigned,
+            unsigned=candidate.chosen(ACTIVATIONS, default) == UNSIGNED,
             newest_opset=self._newest_opset,
             most=self._most,
             rounding=rounding,
@@ -123,5 +140,5 @@ class Quantizer:
     def _clipped(self, method: str) -> Ranges | None:
         """The ranges by `method`, computed once."""
         if self._ranges is not None and method not in self._by_method:
-            self._by_method[method] = self._ranges.clipped(method)
+            self._by_method[method] = self._ranges.clipped(method, bounded(self._original))
         return self._by_method.get(method)

@@ -19,12 +19,19 @@ QUANTIZABLE_OPSET = 13
 """From here on DequantizeLinear has a scale per channel."""
 
 OFF, ON = "off", "on"
+ACTIVATIONS, SIGNED, UNSIGNED = "quantization:activations", "signed", "unsigned"
 LEVELS = ("basic", "extended", "all")
 DEFAULT_LEVEL = "all"
 
 
 def search_space(
-    model: Model, *, lossy: bool, cores: int, fast_cores: int | None = None, structure: bool = False
+    model: Model,
+    *,
+    lossy: bool,
+    cores: int,
+    fast_cores: int | None = None,
+    structure: bool = False,
+    unsigned: bool = False,
 ) -> SearchSpace:
     """The decision points of a frozen model, in topological order of their regions.
 
@@ -34,6 +41,7 @@ def search_space(
         cores: Of the board.
         fast_cores: Of a board with slow ones beside them: as many threads are the default.
         structure: Whether changes of structure are offered, if there is data to judge them by.
+        unsigned: Whether the board wants unsigned activations (`builder.wants_unsigned`).
 
     Returns:
         Per region how its structure can be changed, its applicable rewrites, then its precision (only where
@@ -59,23 +67,26 @@ def search_space(
                     f"precision@{region.name}", (precision.UNCHANGED, *options), precision.UNCHANGED
                 )
             )
-    points += quantization_points(schemes)
+    points += quantization_points(schemes, unsigned=unsigned)
     return SearchSpace(model.digest, (*points, *runtime_points(cores, fast_cores)), found)
 
 
-def quantization_points(schemes: Mapping[str, Sequence[str]]) -> tuple[DecisionPoint, ...]:
+def quantization_points(schemes: Mapping[str, Sequence[str]], *, unsigned: bool) -> tuple[DecisionPoint, ...]:
     """How static schemes quantize, decided once for the whole model: by region it would multiply the space.
 
     Args:
         schemes: Those that apply, by region.
+        unsigned: Whether the board wants unsigned activations, and nothing is to be decided.
     """
     if not any(precision.scheme(name).STATIC for names in schemes.values() for name in names):
         return ()
-    return (
+    points = (
         DecisionPoint("quantization:ranges", METHODS, METHODS[0]),
         DecisionPoint("quantization:weights", ROUNDINGS, ROUNDINGS[0]),
         DecisionPoint("quantization:equalized", (OFF, ON), OFF),
     )
+    # On x86 the runtime has kernels of uint8 only: int8 becomes uint8 when it is loaded, or stays float32.
+    return points if unsigned else (*points, DecisionPoint(ACTIVATIONS, (SIGNED, UNSIGNED), SIGNED))
 
 
 def runtime_points(cores: int, fast_cores: int | None = None) -> tuple[DecisionPoint, ...]:

@@ -136,8 +136,9 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         fast = profiles.fast_cores(profile)
         restructures = options.structure and ranges is not None and inputs.parts is not None
         space = search_space(
-            inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast, structure=restructures
-        )
+            inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast, structure=restructures,
+            unsigned=wants_unsigned(board.facts.machine),
+        )  # fmt: skip
         space = _fixed_threads(space, options.threads, cores, board)
         context = SearchContext(
             space=space,

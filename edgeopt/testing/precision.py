@@ -87,7 +87,7 @@ class Bench:
     ) -> Bench:
         """Calibrate a frozen model on random inputs."""
         samples = RandomSamples(model)
-        space = search_space(model, lossy=True, cores=2, structure=structure)
+        space = search_space(model, lossy=True, cores=2, structure=structure, unsigned=unsigned)
         ranges, statistics = collect(model, samples), Statistics(model, samples)
         changed = Structures(model, space.regions, samples, statistics) if structure else None
         return cls(
@@ -163,11 +163,8 @@ def check_example(name: str, index: int, folder: Path) -> None:
 
 
 def _check_options(bench: Bench, candidate: Candidate, most: float) -> None:
-    """Each way to round and to scale weights keeps the scheme's promise.
-
-    Ranges that clip promise nothing: what they are worth depends on the data.
-    """
-    for site in ("quantization:weights", "quantization:equalized"):
+    """Each way to choose ranges, to round and scale weights and to write activations keeps the promise."""
+    for site in (point.site for point in bench.space.points if point.family == "quantization"):
         for option in bench.space[site].options:
             changed = bench.space.candidate({**dict(candidate.decisions), site: option})
             if (error := bench.error(changed)) > most:

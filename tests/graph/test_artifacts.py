@@ -69,3 +69,29 @@ def test_what_is_damaged_is_not_restored_and_can_be_written_again(tmp_path: Path
     assert not artifacts.path(first).exists()
     assert artifacts.write(content(0)) == first
     assert artifacts.path(first).read_bytes() == content(0)
+
+
+def test_a_damaged_weight_is_replaced_when_one_of_those_that_share_it_is_written_again(
+    tmp_path: Path,
+) -> None:
+    artifacts = Artifacts(tmp_path, whole_bytes=0)
+    first, second, _ = written(artifacts, 3)
+    weight = max((tmp_path / WEIGHTS).iterdir(), key=lambda path: path.stat().st_size)
+    damaged = bytearray(weight.read_bytes())
+    damaged[1000] ^= 1
+    weight.write_bytes(damaged)
+    assert not artifacts.restore(first, len(content(0)))
+    assert not weight.exists()
+    artifacts.write(content(0))
+    artifacts.write(content(3))  # takes the first apart
+    assert hashlib.sha256(weight.read_bytes()).hexdigest() == weight.name
+    assert artifacts.restore(second, len(content(1)))
+    assert artifacts.path(second).read_bytes() == content(1)
+
+
+def test_a_damaged_file_of_the_right_size_is_written_again(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path)
+    name = artifacts.write(content(0))
+    artifacts.path(name).write_bytes(bytes(len(content(0))))
+    artifacts.write(content(0))
+    assert artifacts.path(name).read_bytes() == content(0)

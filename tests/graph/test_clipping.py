@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgeopt.graph.calibration import collect
+from edgeopt.graph.calibration import Ranges, collect
 from edgeopt.graph.clipping import KEPT_SHARE, METHODS, clipped
 from edgeopt.graph.histogram import Histogram, Tally
+from edgeopt.graph.precision._examples import ATTENTION
+from edgeopt.graph.quantizing import bounded
 from edgeopt.testing.precision import Bench, RandomSamples
 from tests.graph import networks
 
@@ -105,6 +107,36 @@ def test_histograms_come_from_one_pass_and_large_tensors_are_sampled_evenly(tmp_
     for name, (low, high) in ((n, r) for n, r in ranges.by_tensor.items() if r is not None):
         lower, upper, _ = ranges.histograms[name].intervals()
         assert low - abs(low) / 100 <= lower[0] <= upper[-1] <= high + abs(high) / 100 + 1e-6
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["probabilities", "mask", "bimodal"])
+def test_what_is_not_rare_is_not_clipped_at_a_loss(method: str, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 8, (400, 64))
+    if kind == "probabilities":
+        values = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+    elif kind == "mask":
+        values[rng.random(values.shape) < 0.01] -= 1e4
+    else:
+        values += np.where(rng.random(values.shape) < 0.02, 500, 0)
+    values = values.astype(np.float32)
+    low, high = min(0.0, float(values.min())), float(values.max())
+    found = error(values, *clipped(method, counted(values), low, high))
+    assert found <= 1.02 * error(values, low, high)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_results_of_bounded_functions_are_not_clipped(method: str, tmp_path: Path) -> None:
+    """One row of 60,000 in ten thousand looks at something: fewer than `percentile` keeps."""
+    model = networks.network(tmp_path, ATTENTION)
+    names = bounded(model.ir.graph)
+    assert names == {"n"}
+    values = np.full(60000, 1e-5, np.float32)
+    values[0] = 1
+    ranges = Ranges({"n": (0.0, 1.0), "c": (0.0, 1.0)}, 1, {"n": counted(values), "c": counted(values)})
+    assert ranges.clipped(method, names).of("n") == (0.0, 1.0)
+    assert ranges.clipped("percentile", names).of("c") != (0.0, 1.0)
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])

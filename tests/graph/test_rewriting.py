@@ -8,6 +8,7 @@ import onnx_ir
 import pytest
 
 from edgeopt.graph import rewriting
+from edgeopt.graph.equivalence import check_file
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.regions import region_of, regions, tag
 from edgeopt.testing.precision import example
@@ -216,3 +217,17 @@ def test_opposite_rewrites_do_not_undo_each_other_for_ever(tmp_path: Path) -> No
     done = rewriting.apply(graph, lambda name, _: rewriting.is_exact(name))
     assert [each.rewrite for each in done].count("merge_parallel_convs") == 1
     assert "split_merged_conv" not in [each.rewrite for each in done]
+
+
+def test_an_output_keeps_its_shape_where_inference_did_not_tell_that_of_what_takes_over(
+    tmp_path: Path,
+) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) {
+      r = Relu(x)
+      d = Cast <to = 11> (r)
+      y = Cast <to = 1> (d) }"""
+    graph = tagged(model(tmp_path / "m.onnx", text))
+    graph.graph[0].outputs[0].shape = None
+    rewriting.apply(graph, lambda name, _: name == "merge_casts")
+    assert operators(graph) == ["Relu"]
+    check_file(to_bytes(graph))

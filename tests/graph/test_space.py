@@ -25,16 +25,29 @@ def test_points_follow_the_regions_and_the_runtime_comes_last(tmp_path: Path) ->
     assert [p.site for p in space.points[-3:]] == [
         "runtime:threads", "runtime:graph_optimization_level", "runtime:allow_spinning",
     ]  # fmt: skip
-    assert [p.site for p in space.points[-6:-3]] == [
-        "quantization:ranges", "quantization:weights", "quantization:equalized",
+    assert [p.site for p in space.points[-7:-3]] == [
+        "quantization:ranges", "quantization:weights", "quantization:equalized", "quantization:activations",
     ]  # fmt: skip
-    assert {p.family for p in space.points[:-6]} == {"rewrite", "precision"}
+    assert {p.family for p in space.points[:-7]} == {"rewrite", "precision"}
+
+
+def test_the_form_of_activations_is_no_decision_where_the_runtime_has_kernels_of_one(tmp_path: Path) -> None:
+    model = networks.network(tmp_path, networks.CNN)
+    for unsigned in (False, True):
+        space = search_space(model, lossy=True, cores=4, unsigned=unsigned)
+        assert any(p.site == "quantization:activations" for p in space.points) is not unsigned
 
 
 def test_every_default_leaves_the_model_as_it_is(tmp_path: Path) -> None:
     space = search_space(networks.network(tmp_path, networks.CNN), lossy=True, cores=4)
     chosen = {p.default for p in space.points if p.family != "runtime"}
-    assert chosen == {"off", "float32", "minmax", "nearest"}  # which changes nothing without static int8
+    assert chosen == {
+        "off",
+        "float32",
+        "minmax",
+        "nearest",
+        "signed",
+    }  # which changes nothing without static int8
 
 
 @pytest.mark.parametrize(
