@@ -36,7 +36,7 @@ RTOL = 1e-3
 
 NUDGE = 1e-6
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 _SHAPES = ((1, 3, 6, 6), (2, 4, 5, 5), (1, 4, 8), (2, 3, 4), (1, 2, 7, 3), (4, 6), (1, 8), (3, 1, 4), (5,))
 
