@@ -60,10 +60,12 @@ def test_flags_become_options(run: Callable[..., Ran], job: FakeJob, model: Path
         "--fixed", "sr=16000", "--budget", "40 trials",
         "--effort", "quick", "--sampler", "tpe", "--threads", 2,
         "--wait", "90s", "--seed", 0, "-o", "out", "--fresh", "--allow-unverified", "--require", "measured",
+        "--structure",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     options = job.options
     assert options is not None
+    assert options.structure
     assert options.model == model
     assert options.output == folder / "out"
     assert (options.board.device, options.board.board, options.board.wait_s) == ("rpi4", "predicted", 90)

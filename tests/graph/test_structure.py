@@ -96,6 +96,33 @@ def test_a_redundant_channel_goes_first_and_refitting_makes_up_for_it(tmp_path: 
         np.testing.assert_allclose(changed.run(feeds)[0], original.run(feeds)[0], atol=1e-3)
 
 
+def test_what_a_block_added_is_made_up_for_by_the_next_one(tmp_path: Path) -> None:
+    """Left out alone it costs 0.30 of the output's energy; with layers refitted to what they computed, 0.15;
+    with the last layer before the next sum refitted to what the sum was, 0.07."""
+    model = example(
+        f"""{HEAD} two (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y)
+        <float[8, 3, 3, 3] w0, float[24, 8, 1, 1] w1, float[8, 24, 1, 1] w2, float[24, 8, 1, 1] w3,
+         float[8, 24, 1, 1] w4, float[4, 8, 1, 1] w5> {{
+            s0 = Conv <pads = [1, 1, 1, 1]> (x, w0)
+            a1 = Conv(s0, w1) r1 = Relu(a1) b1 = Conv(r1, w2) s1 = Add(s0, b1)
+            a2 = Conv(s1, w3) r2 = Relu(a2) b2 = Conv(r2, w4) s2 = Add(s1, b2)
+            t = Relu(s2) y = Conv(t, w5)
+        }}""",
+        tmp_path,
+    )
+    samples = RandomSamples(model, 24)
+    made = Structures(model, regions(model), samples, Statistics(model, samples))
+    points = search_space(model, lossy=True, cores=1, structure=True).points
+    site = next(point.site for point in points if point.name == "depth")
+    changed = Session(to_bytes(made.variant({site: "0%"}).model.ir))
+    original, error, energy = Session(to_bytes(model.ir)), 0.0, 0.0
+    for feeds in RandomSamples(model, 8, seed=5).samples():
+        (found,), (expected,) = changed.run(feeds), original.run(feeds)
+        error += float(((found - expected) ** 2).sum())
+        energy += float(((expected - expected.mean()) ** 2).sum())
+    assert error / energy < 0.1
+
+
 def test_a_structure_is_refitted_once(tmp_path: Path) -> None:
     """The second time its weights come from the cache, as the first time, byte for byte."""
     model, pictures = cnn(), Pictures("calibration", 8)

@@ -8,8 +8,9 @@ import onnx_ir as ir
 
 from edgeopt.core.digest import value_digest
 from edgeopt.graph.structure._groups import ROWS
+from edgeopt.graph.structure._residual import Sum
 
-FORMAT = 1
+FORMAT = 2
 """Of what is computed: raised when the same inputs give other weights."""
 
 
@@ -44,6 +45,11 @@ class Fingerprints:
             rows = node.metadata_props.get(ROWS, "")
             self._nodes[node] = value_digest(node.domain, node.op_type, attributes, read, rows)
 
-    def of(self, node: ir.Node, index: int) -> str:
-        """Of the matrix in an input of a layer."""
-        return value_digest(FORMAT, self._original, self._nodes[node], index)
+    def of(self, node: ir.Node, index: int, beside: Sum | None) -> str:
+        """Of the matrix in an input of a layer, with the sum behind it."""
+        other: list[str] = []
+        if beside is not None:
+            producer = beside.other.producer()
+            source = str(beside.other.name) if producer is None else self._nodes[producer]
+            other = [source, str(beside.other.index()), sha256(beside.scale.tobytes()).hexdigest()]
+        return value_digest(FORMAT, self._original, self._nodes[node], index, other)

@@ -10,6 +10,9 @@ r is chosen by what one half of the samples says of the other; where no refit is
 of a convolution are windows of its input. Samples are run one by one, and sums are kept in float64: memory
 is that of the matrices, and of what `_stream` keeps.
 
+Where W x goes into a residual sum with s, which is t in the changed model, W x + s - t stands in place of
+W x: what was lost before the sum (a block that was left out) is made up for by layers that still add to it.
+
 A layer with more than `MOST_INPUTS` columns is not refitted whole: each output gets a factor and a shift.
 Does not refit grouped convolutions (but depthwise ones), ConvTranspose and bidirectional recurrences.
 
@@ -24,7 +27,6 @@ from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from edgeopt.graph.calibration import Samples
 from edgeopt.graph.moments import Reads, rows
@@ -35,7 +37,8 @@ from edgeopt.graph.structure._fingerprints import Fingerprints
 from edgeopt.graph.structure._groups import rows_of
 from edgeopt.graph.structure._kept import Kept
 from edgeopt.graph.structure._knowledge import Knowledge
-from edgeopt.graph.structure._stream import Stream
+from edgeopt.graph.structure._residual import Sum, sum_behind
+from edgeopt.graph.structure._stream import Stream, Tensors
 from edgeopt.graph.structure._weights import Doubles, Matrix, matrices
 
 MOST_INPUTS = 1536
@@ -56,6 +59,7 @@ class Refit:
         rows: Of the original's matrix that are left; None for all.
         shifts: Whether there is a place for d.
         level: Layers of one level do not depend on each other.
+        beside: What the sums behind it add in the original and in the changed model, if there are such sums.
     """
 
     now: Matrix
@@ -63,6 +67,17 @@ class Refit:
     rows: Numbers | None
     shifts: bool
     level: int
+    beside: tuple[str, Sum] | None = None
+
+    @property
+    def tensors_then(self) -> list[str]:
+        """Of the original, what is needed."""
+        return [self.then.reads.tensor, *([self.beside[0]] if self.beside else [])]
+
+    @property
+    def tensors_now(self) -> list[str]:
+        """Of the changed model, what is needed."""
+        return [self.now.reads.tensor, *([str(self.beside[1].other.name)] if self.beside else [])]
 
 
 def recover(model: ir.Model, knowledge: Knowledge, part: Samples, kept: Kept) -> None:
@@ -79,7 +94,10 @@ def recover(model: ir.Model, knowledge: Knowledge, part: Samples, kept: Kept) ->
     """
     prints = Fingerprints(model.graph, knowledge.digest)
     wanted = refits(model.graph, knowledge)
-    keys = {id(one): prints.of(one.now.node, one.now.index) for one in wanted}
+    keys = {
+        id(one): prints.of(one.now.node, one.now.index, one.beside[1] if one.beside else None)
+        for one in wanted
+    }
     streams: _Streams | None = None
     for level in sorted({one.level for one in wanted}):
         now = [one for one in wanted if one.level == level]
@@ -113,11 +131,24 @@ def refits(graph: ir.Graph, knowledge: Knowledge) -> list[Refit]:
             if then is None or not (is_other or moved) or not _fits(now, then):
                 continue
             own = max([*levels, own]) + 1  # the second matrix of a recurrence after the first
-            found.append(Refit(now, then, rows_of(node), _bias.has_place(node, now.index), own))
+            beside = _beside(now, then, changed, own)
+            found.append(Refit(now, then, rows_of(node), _bias.has_place(node, now.index), own, beside))
         if levels or origin is None or not _is_same(node, origin):
             for output in node.outputs:
                 changed[output] = max([*levels, own])
     return found
+
+
+def _beside(now: Matrix, then: Matrix, changed: Mapping[ir.Value, int], level: int) -> tuple[str, Sum] | None:
+    """The sums behind a layer, if what the changed one adds is not what it was, and is settled already."""
+    if now.node.op_type not in ("Conv", "MatMul", "Gemm") or len(now.values) > 1:
+        return None
+    after, before = sum_behind(now.node), sum_behind(then.node)
+    if after is None or before is None or changed.get(after.other, -1) >= level:
+        return None
+    if after.other not in changed and after.other.name == before.other.name:
+        return None
+    return str(before.other.name), after
 
 
 def _fits(now: Matrix, then: Matrix) -> bool:
@@ -155,10 +186,11 @@ class _Streams:
         sums = [_Sums(one) for one in wanted]
         share = -(-ROWS // max(self.count, 1))
         before = self._then.run(
-            (one.then.reads.tensor for one in wanted), lambda node: self._levels_then[node] < level
+            (name for one in wanted for name in one.tensors_then),
+            lambda node: self._levels_then[node] < level,
         )
         after = self._now.run(
-            (one.now.reads.tensor for one in wanted), lambda node: self._levels_now[node] < level
+            (name for one in wanted for name in one.tensors_now), lambda node: self._levels_now[node] < level
         )
         for number, (original, changed) in enumerate(zip(before, after, strict=True)):
             for one in sums:
@@ -207,8 +239,8 @@ class _Sums:
 
     def add(
         self,
-        before: Mapping[str, NDArray[np.generic]],
-        after: Mapping[str, NDArray[np.generic]],
+        before: Tensors,
+        after: Tensors,
         count: int,
         number: int,
     ) -> None:
@@ -218,6 +250,8 @@ class _Sums:
         if len(x) > 1 and self.refit.rows is not None:
             x = x[self.refit.rows]
         y = x @ self._exact.transpose(0, 2, 1)  # (g, rows, m)
+        if self.refit.beside is not None:
+            y = y + self._missing(self.refit.beside, before, after, count, number)
         if not self._is_whole:
             z = (z @ self._left.transpose(0, 2, 1))[0].T[:, :, None]
             y = y[0].T[:, :, None]
@@ -227,6 +261,18 @@ class _Sums:
         self._squares[half] += z.transpose(0, 2, 1) @ z
         self._products[half] += y.transpose(0, 2, 1) @ z
         self._counts[half] += z.shape[1]
+
+    def _missing(
+        self, beside: tuple[str, Sum], before: Tensors, after: Tensors, count: int, number: int
+    ) -> Doubles:
+        """What the sum behind the layer lacks, in the layer's own outputs: (1, rows, m)."""
+        lost = []
+        for tensor in (before[beside[0]], after[str(beside[1].other.name)]):
+            last = np.moveaxis(tensor, 1, -1) if self.refit.now.node.op_type == "Conv" else tensor
+            lost.append(rows(np.asarray(last, np.float32), None, count, number).astype(np.float64))
+        exact = lost[0] if self.refit.rows is None else lost[0][:, :, self.refit.rows]
+        missing: Doubles = (exact - lost[1]) / beside[1].scale
+        return missing
 
     def solution(self) -> tuple[Doubles, Doubles]:
         """The new matrix and the shift; empty where the old ones stay."""
@@ -272,5 +318,5 @@ def _cost(values: Doubles, squares: Doubles, products: Doubles) -> float:
     return float(((values @ squares - 2 * products) * values).sum())
 
 
-def _rows(reads: Reads, tensors: Mapping[str, NDArray[np.generic]], count: int, seed: int) -> Doubles:
+def _rows(reads: Reads, tensors: Tensors, count: int, seed: int) -> Doubles:
     return rows(np.asarray(tensors[reads.tensor], np.float32), reads.geometry, count, seed).astype(np.float64)
