@@ -117,7 +117,8 @@ def _second_moments(matrix: Matrix, knowledge: Knowledge) -> Doubles:
     if moments is None:
         return weight @ weight.T
     mean = weight @ moments.mean[0].astype(np.float64)
-    total, start = np.outer(mean, mean), 0
+    total: Doubles = np.outer(mean, mean)
+    start = 0
     for block in moments.covariance:
         part = weight[:, start : start + block.shape[-1]]
         total += part @ block[0].astype(np.float64) @ part.T
