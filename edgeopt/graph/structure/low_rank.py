@@ -115,7 +115,7 @@ def _second_moments(matrix: Matrix, knowledge: Knowledge) -> Doubles:
     weight = matrix.values[0]
     moments = knowledge.moments(matrix.reads)
     if moments is None:
-        return weight @ weight.T
+        return np.asarray(weight @ weight.T, np.float64)
     mean = weight @ moments.mean[0].astype(np.float64)
     total: Doubles = np.outer(mean, mean)
     start = 0
