@@ -136,7 +136,7 @@ def test_what_would_leak_is_found(bench: Bench) -> None:
     with Path("/dev/null").open():
         (bench.sshd.home / "left").write_bytes(b"left")
         Path(tempfile.gettempdir(), "left").touch()
-        large = bytearray(os.urandom(1 << 20) * 8)
+        large = bytearray(os.urandom(1 << 20) * 64)  # much more than the kernel may take back meanwhile
         found = Use.of(bench).grown(before, 100)
     over.set()
     idle.join()
