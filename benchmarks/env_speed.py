@@ -1,4 +1,5 @@
-"""Steps per second of the search environment alone, and seconds per proposal of the default sampler.
+"""Steps per second of the search environment alone, and seconds per proposal of the default sampler: both of
+CPU time, so that a busy machine does not change them.
 
 python benchmarks/env_speed.py [POINTS...]
 """
@@ -45,9 +46,9 @@ def main() -> None:
         steps = steps_per_second(Surrogate(Layout(space), context))
         sampler, seconds = Ppo(context), []
         for number in range(TRIALS, TRIALS + PROPOSALS + 1):
-            start = time.perf_counter()
+            start = time.process_time()
             sampler.propose(number, [])
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         print(
             f"{len(space.points)} decisions: {steps:,.0f} environment steps/s,"
             f" {np.median(seconds[1:]):.2f} s per proposal (the first, with its imports, {seconds[0]:.1f} s)"
@@ -57,8 +58,8 @@ def main() -> None:
 def steps_per_second(surrogate: Surrogate) -> float:
     """Of `EPISODES` episodes at once, masks and observations included."""
     walk = Walk(surrogate, EPISODES, np.random.default_rng(0))
-    steps, start = 0, time.perf_counter()
-    while time.perf_counter() - start < 2:
+    steps, start = 0, time.process_time()
+    while time.process_time() - start < 2:
         walk.reset()
         done = False
         while not done:
@@ -66,7 +67,7 @@ def steps_per_second(surrogate: Surrogate) -> float:
             steps += EPISODES
             if not done:
                 walk.observe()
-    return steps / (time.perf_counter() - start)
+    return steps / (time.process_time() - start)
 
 
 if __name__ == "__main__":

@@ -202,6 +202,7 @@ class OptimizeOptions:
         output: Absolute path of the folder that receives the result.
         is_example: The bundled example, because no model was named.
         project: The project file that was read; None without one.
+        policy: What the agent starts from: `scratch`, `pretrained` or an absolute path; None for the default.
         threads: Fixed number of threads; None to let the search decide.
         structure: Whether changes of the model's structure are searched, too.
         command: What was typed, to be shown in the report.
@@ -215,6 +216,7 @@ class OptimizeOptions:
     budget: Budget = Budget(seconds=1800.0)
     effort: Effort = "normal"
     sampler: str = "ppo"
+    policy: str | None = None
     runtime: Literal["onnxruntime"] = "onnxruntime"
     threads: int | None = None
     seed: int = 0

@@ -33,12 +33,16 @@ KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "min_utilization": TEXT + NUMBER, "allow_modelled_energy": SWITCH,
     },
     "search": {
-        "budget": TEXT + WHOLE, "effort": TEXT, "sampler": TEXT, "runtime": TEXT, "threads": WHOLE,
+        "budget": TEXT + WHOLE, "effort": TEXT, "sampler": TEXT, "policy": TEXT, "runtime": TEXT,
+        "threads": WHOLE,
         "seed": WHOLE, "output": TEXT, "allow_unverified": SWITCH, "structure": SWITCH,
     },
     "board": {"device": TEXT, "board": TEXT, "require": TEXT, "wait": TEXT, "cpus": TEXT},
 }  # fmt: skip
 """What may stand in the file, and of which type."""
+
+POLICIES = ("scratch", "pretrained")
+"""Names that `policy` knows; any other is the path of a file."""
 
 _PATHS = {("model", "path"), ("search", "output")}
 _SOURCES = {("data", "path"), ("data", "calibration"), ("data", "confirm")}
@@ -132,6 +136,6 @@ def _check(path: Path, section: str, key: str, value: object) -> None:
 
 
 def _resolved(folder: Path, section: str, key: str, value: Any) -> Any:
-    if (section, key) in _PATHS:
+    if (section, key) in _PATHS or ((section, key) == ("search", "policy") and value not in POLICIES):
         return str((folder / Path(value).expanduser()).absolute())
     return source(value, folder) if (section, key) in _SOURCES else value

@@ -133,6 +133,15 @@ def optimize(
             help="Who proposes candidates. [dim]\\[default: ppo][/dim]",
         ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            metavar="scratch|pretrained|FILE",
+            rich_help_panel=flags.SEARCH,
+            help="What the agent starts from. [dim]\\[default: scratch][/dim]",
+        ),
+    ] = None,
     runtime: Annotated[
         Literal["onnxruntime", "litert", "auto"] | None,
         typer.Option("--runtime", help="[dim]\\[default: onnxruntime][/dim]", rich_help_panel=flags.SEARCH),
@@ -205,6 +214,7 @@ def optimize(
             ("objective", "max_power"): max_power,
             ("objective", "allow_modelled_energy"): allow_modelled_energy,
             ("search", "budget"): budget, ("search", "effort"): effort, ("search", "sampler"): sampler,
+            ("search", "policy"): policy,
             ("search", "runtime"): runtime, ("search", "threads"): threads, ("search", "seed"): seed,
             ("search", "output"): output, ("search", "allow_unverified"): allow_unverified,
             ("search", "structure"): structure if structure is None else int(structure),

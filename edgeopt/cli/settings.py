@@ -21,7 +21,7 @@ from edgeopt.options import (
     parse_fixed,
     parse_shape,
 )
-from edgeopt.project import FILE_NAME, Project, source
+from edgeopt.project import FILE_NAME, POLICIES, Project, source
 
 EXAMPLE = "examples/cnn"
 LATER = "not in this version of edgeopt"
@@ -55,8 +55,8 @@ def settings(flags: Mapping[tuple[str, str], Any], *, example: bool = False) -> 
     for key in [("data", "path"), ("data", "calibration"), ("data", "confirm")]:
         if key in given:
             given[key] = source(given[key], here)
-    for key in [("model", "path"), ("search", "output")]:
-        if key in given:
+    for key in [("model", "path"), ("search", "output"), ("search", "policy")]:
+        if key in given and given[key] not in POLICIES:
             given[key] = str((here / Path(given[key]).expanduser()).absolute())
     project = Project.find(here)
     is_example = example and project is None and ("model", "path") not in given
@@ -216,6 +216,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         budget=Budget.parse(str(said.get("search", "budget", "30m"))),
         effort=effort(said),
         sampler=names.known("sampler", said.get("search", "sampler", "ppo"), names.samplers()),
+        policy=said.get("search", "policy"),
         threads=threads(said),
         seed=seed(said),
         structure=bool(said.get("search", "structure", False)),

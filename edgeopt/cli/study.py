@@ -29,9 +29,16 @@ app = typer.Typer(
 
 @app.command(epilog=flags.examples("edgeopt study show edgeopt-out/model-rpi4 --json"))
 def show(folder: flags.Folder, as_json: flags.Json = False) -> Answer:
-    """Show all trials."""
-    rows = _documents(trials_of(folder))
-    return Answer({"folder": str(folder.absolute()), "trials": rows}, lambda: _table(rows))
+    """Show all trials, and how far what the search expected of them was off."""
+    from dataclasses import asdict
+
+    from edgeopt.report.predictions import with_prediction_errors
+    from edgeopt.study.prediction import errors
+
+    trials = trials_of(folder)
+    rows, wrong = _documents(trials), [asdict(error) for error in errors(trials)]
+    document = {"folder": str(folder.absolute()), "trials": rows, "prediction_errors": wrong}
+    return Answer(document, lambda: with_prediction_errors(_table(rows), wrong))
 
 
 @app.command(epilog=flags.examples("edgeopt study best edgeopt-out/model-rpi4"))

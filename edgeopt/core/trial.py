@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.measurement import Measurement
+from edgeopt.core.quantity import Quantity
 
 State = Literal["COMPLETE", "INFEASIBLE", "FAILED"]
 Kind = Literal["baseline", "reference", "candidate"]
+PREDICTED = "edgeopt:predicted"
+"""Attribute of an Optuna trial in which a sampler says what it expects of its proposal: `Trial.predicted`
+as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Trial:
 
     Attributes:
         replay_of: Number of the trial whose equal artifact was measured; None if this one used the board.
+        predicted: What the sampler expected when it proposed the candidate, by figure (`latency`, `drop`);
+            empty where nobody predicted anything.
     """
 
     number: int
@@ -58,3 +65,4 @@ class Trial:
     accuracy: Accuracy | None = None
     reason: str | None = None
     replay_of: int | None = None
+    predicted: Mapping[str, Quantity] = field(default_factory=dict, hash=False)

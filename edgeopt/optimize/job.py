@@ -47,7 +47,9 @@ from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.options import OptimizeOptions
 from edgeopt.runtimes import onnxruntime
 from edgeopt.runtimes.probe import Probe
+from edgeopt.search import initial
 from edgeopt.search.context import SearchContext
+from edgeopt.search.initial import InitialPolicy
 from edgeopt.study.store import StudyStore
 
 SCREENING_SLACK = 1.05
@@ -112,6 +114,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         EdgeoptError: Whatever is wrong with the flags, the model, the data, the board or the study.
     """
     _check_flags(options)
+    policy = initial.of_sampler(options.sampler, options.policy)
     profile = profiles.load(options.board.device)
     inputs = open_inputs(options)
     connected = connect.connect(
@@ -149,6 +152,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             original_score=lambda: evaluator.original_score,
             region_ms=lambda: store.notes.get("region_ms") or {},
             region_noise=lambda: noise,
+            policy=policy or InitialPolicy(),
         )
         builder = Builder(
             inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir,
@@ -162,7 +166,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             StudyStore.open(
                 options.output,
                 space=space,
-                identity=_identity(options, inputs, board),
+                identity=_identity(options, inputs, board, policy),
                 make_sampler=lambda _: plugins.load("samplers", options.sampler).create(context),
                 objective=options.objective,
                 fresh=options.fresh,
@@ -364,7 +368,9 @@ def _make_folder(output: Path) -> None:
         raise EdgeoptError(f"cannot make the output folder {output}: {error.strerror or error}") from error
 
 
-def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[str, str]:
+def _identity(
+    options: OptimizeOptions, inputs: Inputs, board: Board, policy: InitialPolicy | None
+) -> dict[str, str]:
     """What a study is of: with any other, its trials would not be comparable."""
     goal: dict[str, Any] = {
         "objective": options.objective.name,
@@ -385,6 +391,7 @@ def _identity(options: OptimizeOptions, inputs: Inputs, board: Board) -> dict[st
         "seed": str(options.seed),
         "sampler": options.sampler,
         **({"structure": "searched"} if options.structure else {}),
+        **({"policy": policy.digest} if policy else {}),
         **goal,
     }
 

@@ -15,7 +15,7 @@ from edgeopt.options import BoardOptions, DataOptions, OptimizeOptions
 
 NOTE = "options"
 FIELDS = (
-    "effort", "sampler", "threads", "seed", "allow_unverified", "allow_modelled_energy",
+    "effort", "sampler", "policy", "threads", "seed", "allow_unverified", "allow_modelled_energy",
 )  # fmt: skip
 
 
@@ -58,4 +58,4 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
             Setting.from_json(goal["conditions"]),
         ),
     )
-    return replace(options, **{name: fields[name] for name in FIELDS})
+    return replace(options, **{name: fields[name] for name in FIELDS if name in fields})

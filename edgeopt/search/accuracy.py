@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from edgeopt.core.space import DecisionPoint
-from edgeopt.search.bayes import Floats, Posterior, regress
+from edgeopt.search.bayes import Floats, Posterior, regress, subset
 from edgeopt.search.context import RegionNoise
 from edgeopt.search.layout import Codes, Layout
 
@@ -33,7 +33,7 @@ class AccuracyModel:
 
     def __init__(self, layout: Layout, allowed: float, noise: RegionNoise | None = None) -> None:
         self.layout, self._noise = layout, noise or {}
-        self._scale = max(allowed, 1e-3)
+        self._allowed, self._scale = allowed, max(allowed, 1e-3)
         self._lossy = np.array(
             [layout.space.points[p].family in LOSSY for p in range(layout.count)], dtype=bool
         )
@@ -53,13 +53,16 @@ class AccuracyModel:
         """
         if not len(drops):
             return
+        kept = subset(np.abs(drops - self._allowed))  # what is near the limit tells most about it
+        codes, drops, samples = codes[kept], drops[kept], samples[kept]
         chosen = self._chosen(codes)
         rows = np.asarray((self._spread.T @ chosen.T).T)
         counted = np.maximum(samples, 1.0)
         noise = np.maximum(np.abs(drops), 1 / counted) / counted + (0.05 * self._scale) ** 2
         nothing = np.zeros((len(drops), len(drops)))
         targets = drops - chosen @ self._mean
-        fits = (regress(rows, targets, noise, nothing, variance) for variance in PRIOR_VARIANCE)
+        gram = rows @ rows.T
+        fits = (regress(rows, targets, noise, nothing, variance, gram) for variance in PRIOR_VARIANCE)
         self._posterior = max(fits, key=lambda fit: fit.evidence)
         self._coefficients = np.maximum(self._mean + self._spread @ self._posterior.weights, 0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,11 @@ from edgeopt.search.env import SearchVecEnv
 from edgeopt.search.layout import Codes
 from edgeopt.search.policy import OptionPolicy, as_tensor
 from edgeopt.search.surrogate import Surrogate
-from edgeopt.search.walk import Walk
+from edgeopt.search.view import View
+from edgeopt.search.walk import Floats, Walk
+from edgeopt.search.weights import Arrays
+
+Returns = Callable[[Codes], Floats]
 
 EPISODES = 32
 """Walked at once; fewer in long spaces, so that a rollout stays near `ROLLOUT_STEPS`."""
@@ -33,11 +37,14 @@ BATCH = 1024
 class Agent:
     """MaskablePPO on one surrogate: new for every proposal, with the weights of the last one."""
 
-    def __init__(self, surrogate: Surrogate, seed: int, weights: dict[str, Any] | None) -> None:
+    def __init__(
+        self, surrogate: Surrogate, seed: int, weights: Arrays | None, returns: Returns | None = None
+    ) -> None:
+        """`returns` as in `Walk`: for boards whose truth is known."""
         self.surrogate = surrogate
         points = max(surrogate.layout.count, 1)
         count = int(np.clip(ROLLOUT_STEPS // points, 4, EPISODES))
-        self.walk = Walk(surrogate, count, np.random.default_rng(seed))
+        self.walk = Walk(surrogate, count, np.random.default_rng(seed), returns=returns)
         rounds = max(1, round(ROLLOUT_STEPS / (points * count)))  # whole episodes only
         self.model = MaskablePPO(
             OptionPolicy, SearchVecEnv(self.walk), seed=seed, device="cpu",
@@ -46,16 +53,21 @@ class Agent:
         )  # fmt: skip
         self.model.set_logger(Logger(None, []))  # its own would make a folder in /tmp for each proposal
         if weights is not None:
-            self.model.policy.load_state_dict(weights)
+            state = {name: torch.as_tensor(array) for name, array in weights.items()}
+            self.model.policy.load_state_dict(state)
 
     def train(self) -> None:
         """First towards the best measured candidates, then for reward on the surrogate."""
         self._imitate()
-        self.model.learn(TRAIN_STEPS, log_interval=sys.maxsize)
+        self.learn(TRAIN_STEPS)
+
+    def learn(self, steps: int) -> None:
+        """For reward alone, for at least so many steps of the environment."""
+        self.model.learn(steps, log_interval=sys.maxsize)
 
     def sample(self, episodes: int) -> Codes:
         """`(episodes, P)` candidates drawn from the policy, all in one walk."""
-        walk = Walk(self.surrogate, episodes, self.walk.rng)
+        walk = Walk(self.surrogate, episodes, self.walk.rng, self.walk.view)
         observations, done = walk.reset(), False
         while not done:
             actions, _ = self.model.predict(observations, action_masks=walk.masks())
@@ -63,9 +75,9 @@ class Agent:
             observations = observations if done else walk.observe()
         return walk.codes
 
-    def weights(self) -> dict[str, Any]:
-        """The policy's tensors, by name."""
-        return dict(self.model.policy.state_dict())
+    def weights(self) -> Arrays:
+        """The policy's arrays, by name."""
+        return {name: tensor.numpy().copy() for name, tensor in self.model.policy.state_dict().items()}
 
     def _imitate(self) -> None:
         """Raise the likelihood of what the best trials decided, by how much they gained.
@@ -77,7 +89,7 @@ class Agent:
         best, gains = best[gains > 0], gains[gains > 0]
         if not len(best):
             return
-        observations, masks, actions = replay(self.surrogate, best)
+        observations, masks, actions = replay(self.walk.view, best)
         weight = as_tensor(np.tile(gains / gains.sum(), len(actions) // len(gains)))
         policy = self.model.policy
         for _ in range(IMITATION_STEPS):
@@ -91,13 +103,13 @@ class Agent:
             policy.optimizer.step()
 
 
-def replay(surrogate: Surrogate, codes: Codes) -> tuple[Any, Any, Any]:
+def replay(view: View, codes: Codes) -> tuple[Any, Any, Any]:
     """Observations, masks and actions of the episodes that build `codes` `(B, P)`, step by step."""
     count = len(codes)
-    walk = Walk(surrogate, count, np.random.default_rng(0))
+    walk = Walk(view.surrogate, count, np.random.default_rng(0), view)
     observation = walk.reset(np.zeros(count, dtype=bool), np.zeros(count))
     steps = []
-    for p in range(surrogate.layout.count):
+    for p in range(view.layout.count):
         masks = walk.masks().copy()
         # A measured candidate may have chosen what the surrogate would mask by now: it is allowed to show it.
         masks[np.arange(count), codes[:, p]] = True

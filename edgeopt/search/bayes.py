@@ -10,6 +10,30 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 Floats = NDArray[np.float64]
 
+OBSERVATIONS = 384
+"""Most observations that a fit is conditioned on: its cost is cubic in them, and a model with a few
+thousand weights that are mostly shared learns next to nothing from more."""
+PSEUDO = 6.0
+"""Observations that the belief in a model's own uncertainty is worth, see `Posterior.surprise`."""
+
+
+def subset(scores: Floats) -> NDArray[np.intp]:
+    """Which of N observations a fit is conditioned on: all, or `OBSERVATIONS` of them, oldest first.
+
+    Args:
+        scores: `(N,)` small is what matters most: a third of those kept are the smallest, a third the
+            newest, the others are spread evenly over all (the first is always among them).
+    """
+    count = len(scores)
+    if count <= OBSERVATIONS:
+        return np.arange(count)
+    third = OBSERVATIONS // 3
+    best = np.argsort(scores, kind="stable")[:third]
+    kept = np.union1d(best, np.arange(count - third, count))
+    others = np.setdiff1d(np.arange(count), kept)
+    spread = np.linspace(0, len(others) - 1, OBSERVATIONS - len(kept)).astype(np.intp)
+    return np.unique(np.concatenate([[0], kept, others[spread]])).astype(np.intp)
+
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
@@ -43,13 +67,34 @@ class Posterior:
         known = solve_triangular(self.lower, shared.T, lower=True, check_finite=False)
         return np.asarray(np.sqrt(np.maximum(prior - np.einsum("nb,nb->b", known, known), 1e-12)))
 
+    def surprise(self, told: NDArray[np.bool_]) -> float:
+        """How many times its own standard deviations the model is off, leaving one observation out at a time.
+
+        The root mean square of the standardised residuals, drawn towards 1 by `PSEUDO` observations.
+
+        Args:
+            told: `(N,)` observations that count: not those that are right by definition.
+
+        Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, equations 5.10 to 5.12.
+        """
+        inverse = solve_triangular(self.lower, np.eye(len(self.lower)), lower=True, check_finite=False)
+        standardised = self.dual[told] ** 2 / (inverse**2).sum(axis=0)[told]
+        return float(np.sqrt((PSEUDO + standardised.sum()) / (PSEUDO + told.sum())))
+
     def weight_deviation(self) -> Floats:
         """`(D,)` posterior standard deviation of each weight alone."""
         known = solve_triangular(self.lower, self.variance * self.rows, lower=True, check_finite=False)
         return np.asarray(np.sqrt(np.maximum(self.variance - np.einsum("nd,nd->d", known, known), 1e-12)))
 
 
-def regress(rows: Floats, targets: Floats, noise: Floats, kernel: Floats, variance: float) -> Posterior:
+def regress(
+    rows: Floats,
+    targets: Floats,
+    noise: Floats,
+    kernel: Floats,
+    variance: float,
+    gram: Floats | None = None,
+) -> Posterior:
     """Condition the prior on observations; works in the N dimensions of the observations.
 
     Args:
@@ -58,10 +103,12 @@ def regress(rows: Floats, targets: Floats, noise: Floats, kernel: Floats, varian
         noise: `(N,)` variance of each observation.
         kernel: `(N, N)` residual covariance.
         variance: Prior variance of the weights.
+        gram: `(N, N)` `rows @ rows.T`, where it is known already.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.1 and 2.7.
     """
-    covariance = variance * rows @ rows.T + kernel + np.diag(noise)
+    gram = rows @ rows.T if gram is None else gram
+    covariance = variance * gram + kernel + np.diag(noise)
     lower = cholesky(covariance, lower=True, check_finite=False)
     dual = cho_solve((lower, True), targets, check_finite=False)
     evidence = -0.5 * float(targets @ dual) - float(np.log(np.diag(lower)).sum())

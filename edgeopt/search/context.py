@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeopt.core.objective import Objective
 from edgeopt.core.space import SearchSpace
 from edgeopt.core.trial import Trial
+from edgeopt.search.initial import InitialPolicy
 
 RegionTimes = Mapping[str, Mapping[str, float]]
 """Precision option -> region -> measured ms, from profiling uniform models on the board."""
@@ -39,6 +40,7 @@ class SearchContext:
         original_score: Of the metric on the search part; None without data or before the baseline.
         region_ms: Measured times of regions; may be empty.
         region_noise: Noise of precision options, computed on the host; may be empty.
+        policy: What an agent starts from.
     """
 
     space: SearchSpace
@@ -49,6 +51,7 @@ class SearchContext:
     original_score: Callable[[], float | None] = _no_score
     region_ms: Callable[[], RegionTimes] = _nothing
     region_noise: Callable[[], RegionNoise] = _nothing
+    policy: InitialPolicy = field(default_factory=InitialPolicy)
 
     def allowed_drop(self) -> float | None:
         """The absolute drop that the objective allows; None where accuracy is not known."""

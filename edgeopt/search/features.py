@@ -24,9 +24,15 @@ KINDS: tuple[frozenset[str], ...] = (
 )
 REGION_FEATURES = 5 + len(KINDS)
 NAME_FEATURES = 4
-OPTION_FEATURES = 9 + NAME_FEATURES
+PLAIN_FEATURES = 11
+OPTION_FEATURES = PLAIN_FEATURES + NAME_FEATURES
 """Default, price here, boundary part, drop, doubt, like predecessors, like twins, like the best, like the
-elite, and four signs from a hash of the option's name."""
+elite, what follows it in the graph, what its drop costs, and four signs from a hash of the option's name."""
+DEFAULT_FEATURE, PRICE_FEATURE, BEST_FEATURE, AHEAD_FEATURE, DROP_COST_FEATURE = 0, 1, 7, 9, 10
+HIDDEN = 64
+"""Width of the network that reads them."""
+VERSION = 2
+"""Of all features: weights that were trained on others mean nothing. Count up when one changes."""
 STATE_FEATURES = 8
 """Left to decide, gain so far, accuracy left, budgeted, tied, twins decided, cores, trials known."""
 CONTEXT_FEATURES = REGION_FEATURES + len(FAMILIES) + STATE_FEATURES

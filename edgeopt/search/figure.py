@@ -6,6 +6,9 @@
 multiply. Boundaries price each edge whose ends chose different precisions, which is what makes random mixes
 slower than either pure model. The residual is a smooth function of how many decisions differ: it keeps
 predictions near a measured candidate close to its measurement, and uncertain far from all of them.
+
+Its deviations are multiplied by how many times off the model is on the measured candidates themselves, each
+predicted without it (`Posterior.surprise`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeopt.search.bayes import Floats, Posterior, regress
+from edgeopt.search.bayes import Floats, Posterior, regress, subset
 from edgeopt.search.context import RegionTimes
 from edgeopt.search.layout import FAMILIES, Codes, Layout
 from edgeopt.search.prior import Prior, build
@@ -23,6 +26,8 @@ from edgeopt.search.prior import Prior, build
 FLOOR = 0.02
 """No candidate is predicted faster than this share of the default's graph time (keeps the log defined)."""
 ROUNDS = 8
+"""At most; it ends where no weight moves by more than `SETTLED` of its prior deviation."""
+SETTLED = 1e-3
 RESIDUAL_DEVIATION = (0.03, 0.1)
 PRIOR_VARIANCE = (0.25, 1.0, 4.0)
 NOISE_FACTOR = (1.0, 9.0)
@@ -37,6 +42,27 @@ class _Settings:
     residual: float = RESIDUAL_DEVIATION[0] ** 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Observations:
+    """N measured candidates.
+
+    Attributes:
+        graph: `(N, D)` graph columns.
+        chosen: `(N, C)` which options differ from the default.
+        spread: `(N, W)` graph columns by weight.
+        gram: `(N, N)` products of `spread`.
+        runtime_gram: `(N, N)` the same of the runtime factors.
+    """
+
+    graph: Floats
+    chosen: Floats
+    spread: Floats
+    gram: Floats
+    runtime_gram: Floats
+    targets: Floats
+    noise: Floats
+
+
 class FigureModel:
     """A log-figure relative to the default model's, fitted on all candidates whose figure is known."""
 
@@ -48,10 +74,13 @@ class FigureModel:
         words = len(layout.words)
         self._boundaries = boundaries
         self._pairs = words * words
+        self._offset_deviation = 1.0
         self.reference = 0.0
         """Log of the default model's figure, in the figure's unit: what predictions are relative to."""
         self._posterior: Posterior | None = None
         self._settings = _Settings()
+        self.calibration = 1.0
+        """How many times larger errors are than the model alone would say."""
         self._codes_mask = np.zeros((0, layout.columns))
         self._set_weights(np.zeros(self.prior.spread.shape[1]), np.zeros(layout.columns + 1))
 
@@ -70,13 +99,24 @@ class FigureModel:
         known_default = bool(is_default.any())
         self.reference = float(logs[is_default].mean() if known_default else logs.mean())
         self._offset_deviation = 0.02 if known_default else 1.0
-        graph, chosen = self._columns(codes)
+        kept = subset(logs)
+        graph, chosen = self._columns(codes[kept])
         self._codes_mask = chosen
-        noise = np.maximum(relative_error, 0.01) ** 2
-        targets = logs - self.reference
-        self._gauss_newton(graph, chosen, targets, noise)
-        self._settings = self._most_likely(graph, chosen, targets, noise)
-        self._gauss_newton(graph, chosen, targets, noise)
+        spread = np.asarray((self.prior.spread.T @ graph.T).T)
+        factors = chosen * self.prior.runtime_spread
+        seen = _Observations(
+            graph,
+            chosen,
+            spread,
+            spread @ spread.T,
+            factors @ factors.T,
+            logs[kept] - self.reference,
+            np.maximum(relative_error[kept], 0.01) ** 2,
+        )
+        self._gauss_newton(seen)
+        self._settings = self._most_likely(seen)
+        self._posterior = self._gauss_newton(seen)
+        self.calibration = self._posterior.surprise(~is_default[kept])
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and standard deviation of `log(figure / default's figure)`, each `(B,)`."""
@@ -87,7 +127,8 @@ class FigureModel:
             prior = self._settings.variance * np.einsum("bd,bd->b", rows, rows)
             return mean, np.sqrt(prior + residual)
         kernel = self._kernel(chosen, self._codes_mask)
-        return mean + kernel @ self._posterior.dual, self._posterior.deviation(rows, kernel, residual)
+        deviation = self._posterior.deviation(rows, kernel, residual)
+        return mean + kernel @ self._posterior.dual, self.calibration * deviation
 
     def option_prices(self) -> tuple[Floats, Floats]:
         """`(P, K)` mean and spread of each option alone: graph options in units of the default's figure,
@@ -132,11 +173,14 @@ class FigureModel:
         totals = np.bincount(pair.ravel(), weights=scaled.ravel(), minlength=count * self._pairs)
         return np.hstack([chosen, differs, totals.reshape(count, self._pairs)]), chosen
 
-    def _linearised(self, graph: Floats, chosen: Floats) -> tuple[Floats, Floats]:
+    def _linearised(
+        self, graph: Floats, chosen: Floats, spread: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """Gradient `(B, W)` by the unit-normal weights, and the mean without residual `(B,)`."""
         inner = np.maximum(1.0 + graph @ self._graph, FLOOR)
-        spread = np.asarray((self.prior.spread.T @ graph.T).T)
-        offset = np.full((len(graph), 1), getattr(self, "_offset_deviation", 1.0))
+        if spread is None:
+            spread = np.asarray((self.prior.spread.T @ graph.T).T)
+        offset = np.full((len(graph), 1), self._offset_deviation)
         rows = np.hstack([spread / inner[:, None], chosen * self.prior.runtime_spread, offset])
         mean = np.log(inner) + chosen @ self._runtime + offset[:, 0] * self._runtime_weights[-1]
         return rows, mean
@@ -146,35 +190,45 @@ class FigureModel:
         apart = np.maximum(a.sum(1)[:, None] + b.sum(1)[None, :] - 2 * overlap, 0.0)
         return np.asarray(self._settings.residual * np.exp(-apart / max(DISTANCE * self.layout.count, 1.0)))
 
-    def _gauss_newton(self, graph: Floats, chosen: Floats, targets: Floats, noise: Floats) -> None:
+    def _gauss_newton(self, seen: _Observations) -> Posterior:
+        kernel, settings = self._kernel(seen.chosen, seen.chosen), self._settings
         for _ in range(ROUNDS):
-            rows, mean = self._linearised(graph, chosen)
+            rows, mean = self._linearised(seen.graph, seen.chosen, seen.spread)
             now = np.concatenate([self._weights, self._runtime_weights])
-            posterior = self._regress(rows, targets - mean + rows @ now, noise, chosen, self._settings)
+            targets = seen.targets - mean + rows @ now
+            noise = seen.noise * settings.noise
+            posterior = regress(rows, targets, noise, kernel, settings.variance, self._gram(seen))
             step = posterior.weights - now
             # A full step from far away can overshoot where 1 / inner is steep.
             step *= min(1.0, 3.0 / max(float(np.abs(step).max()), 1e-9))
             split = len(self._weights)
             self._set_weights((now + step)[:split], (now + step)[split:])
-            self._posterior = posterior
+            if np.abs(step).max() < SETTLED:
+                break
+        return posterior
 
-    def _regress(
-        self, rows: Floats, targets: Floats, noise: Floats, chosen: Floats, settings: _Settings
-    ) -> Posterior:
-        scale = settings.residual / self._settings.residual
-        kernel = self._kernel(chosen, chosen) * scale
-        return regress(rows, targets, noise * settings.noise, kernel, settings.variance)
+    def _gram(self, seen: _Observations) -> Floats:
+        """`(N, N)` products of the gradients: of their parts only the factors change from round to round."""
+        inner = np.maximum(1.0 + seen.graph @ self._graph, FLOOR)
+        gram: Floats = seen.gram / np.outer(inner, inner) + seen.runtime_gram
+        return gram + self._offset_deviation**2
 
-    def _most_likely(self, graph: Floats, chosen: Floats, targets: Floats, noise: Floats) -> _Settings:
-        rows, mean = self._linearised(graph, chosen)
-        linear = targets - mean + rows @ np.concatenate([self._weights, self._runtime_weights])
+    def _most_likely(self, seen: _Observations) -> _Settings:
+        rows, mean = self._linearised(seen.graph, seen.chosen, seen.spread)
+        linear = seen.targets - mean + rows @ np.concatenate([self._weights, self._runtime_weights])
+        gram, kernel = self._gram(seen), self._kernel(seen.chosen, seen.chosen) / self._settings.residual
         grid = [
             _Settings(variance, factor, deviation**2)
             for variance in PRIOR_VARIANCE
             for factor in NOISE_FACTOR
             for deviation in RESIDUAL_DEVIATION
         ]
-        return max(grid, key=lambda s: self._regress(rows, linear, noise, chosen, s).evidence)
+
+        def evidence(s: _Settings) -> float:
+            noise = seen.noise * s.noise
+            return regress(rows, linear, noise, kernel * s.residual, s.variance, gram).evidence
+
+        return max(grid, key=evidence)
 
     def _column_deviation(self) -> Floats:
         """`(C,)` posterior deviation of each option's own coefficient."""

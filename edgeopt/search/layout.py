@@ -32,12 +32,15 @@ class Layout:
         family: `(P,)` index into `FAMILIES`.
         region: `(P,)` index into `space.regions`, -1 for choices about the whole model.
         group: `(P,)` points of one group decide the same thing about repeated blocks.
+        alike: `(P,)` points of one number decide the same thing, about whatever region.
         words: Names of the precision options, the default first.
         word: `(P + 1, K)` word of each option (0 for points of other families).
         column: `(P, K)` feature column of each option that is not the default, -1 for the default.
         edges: `(E, 2)` points of the producing and the consuming region's precision (P: not decided).
         edge_regions: `(E, 2)` the two regions.
         edge_bytes: `(E,)` size of the tensor between them.
+        arrivals: Per point the edges that are priced when it is decided: those whose other end is known by
+            then, and whether the point is the consuming end of each.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -51,21 +54,34 @@ class Layout:
         names = {region.name: i for i, region in enumerate(space.regions)}
         self.region = np.array([names.get(p.region or "", -1) for p in points], dtype=np.intp)
         self.group = _numbered([self._group_key(p, r) for p, r in zip(points, self.region, strict=True)])
+        self.alike = _numbered([(p.family, p.name) for p in points])
         self.words = self._collect_words()
         self.word = np.zeros((self.count + 1, self.width), dtype=np.intp)
         self.column = np.full((self.count, self.width), -1, dtype=np.intp)
         self._fill_tables()
         self.columns = int((self.column >= 0).sum())
+        self._rows: dict[int, tuple[Candidate, Codes]] = {}
         self.edges, self.edge_regions, self.edge_bytes = self._collect_edges(names)
+        self.arrivals = self._collect_arrivals()
 
     def encode(self, candidates: Sequence[Candidate]) -> Codes:
         """`(B, P)` codes of candidates of this space."""
-        rows = [self.space.encode(candidate) for candidate in candidates]
-        return np.array(rows, dtype=np.intp).reshape(len(rows), self.count)
+        rows = np.empty((len(candidates), self.count), dtype=np.intp)
+        for i, candidate in enumerate(candidates):
+            rows[i] = self._row(candidate)
+        return rows
 
     def decode(self, row: Codes) -> Candidate:
         """The candidate of one row of codes."""
         return self.space.decode(tuple(int(i) for i in row))
+
+    def _row(self, candidate: Candidate) -> Codes:
+        # The same trials come back for every proposal. By identity: to hash a candidate is to read all of it.
+        known = self._rows.get(id(candidate))
+        if known is None:
+            known = candidate, np.array(self.space.encode(candidate), dtype=np.intp)
+            self._rows[id(candidate)] = known  # holds the candidate, so that its id is no other's
+        return known[1]
 
     def spoken(self, codes: Codes) -> Codes:
         """`(B, P + 1)` the word at each point; the last column is "not decided"."""
@@ -109,6 +125,15 @@ class Layout:
             np.array(pairs, dtype=np.intp).reshape(shape),
             np.array(sizes, dtype=np.float64),
         )
+
+    def _collect_arrivals(self) -> list[tuple[Codes, NDArray[np.bool_]]]:
+        found: list[tuple[list[int], list[bool]]] = [([], []) for _ in range(self.count)]
+        for e, (source, target) in enumerate(self.edges.tolist()):
+            for here, other, consumes in ((target, source, True), (source, target, False)):
+                if here < self.count and (other < here or other == self.count):
+                    found[here][0].append(e)
+                    found[here][1].append(consumes)
+        return [(np.array(e, dtype=np.intp), np.array(c, dtype=np.bool_)) for e, c in found]
 
 
 def _family(point: DecisionPoint) -> int:

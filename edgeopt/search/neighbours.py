@@ -53,11 +53,7 @@ def _flip_run(layout: Layout, child: Codes, _: Codes, rng: np.random.Generator) 
     p = rng.integers(layout.count)
     point = layout.space.points[p]
     option = point.options[rng.integers(layout.options[p])]
-    alike = [
-        q
-        for q, other in enumerate(layout.space.points)
-        if other.family == point.family and other.name == point.name
-    ]
+    alike = np.flatnonzero(layout.alike == layout.alike[p])
     start, stop = np.sort(rng.integers(len(alike) + 1, size=2))
     for q in alike[start:stop]:
         options = layout.space.points[q].options

@@ -10,17 +10,22 @@ import torch
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch import nn
 
-from edgeopt.search.features import CONTEXT_FEATURES, OPTION_FEATURES
-
-HIDDEN = 64
-DEFAULT_FEATURE, PRICE_FEATURE, BEST_FEATURE = 0, 1, 7
+from edgeopt.search.features import (
+    AHEAD_FEATURE,
+    BEST_FEATURE,
+    CONTEXT_FEATURES,
+    DROP_COST_FEATURE,
+    HIDDEN,
+    OPTION_FEATURES,
+    PRICE_FEATURE,
+)
 
 
 class OptionScorer(nn.Module):
     """Scores each option from (context, option), and values a state from (context, pooled options).
 
-    The scores start from a sensible rule (prefer what is cheap here and what the best trial chose), which
-    training then corrects: tens of trials are too few to learn that from nothing.
+    The scores start from a sensible rule (prefer what is cheap here and in what follows, and what the best
+    trial chose), which training then corrects: tens of trials are too few to learn that from nothing.
     """
 
     def __init__(self, width: int) -> None:
@@ -35,7 +40,7 @@ class OptionScorer(nn.Module):
         """Set the rule; called after the weights were initialised."""
         with torch.no_grad():
             self.output.weight.mul_(0.01)
-            self.rule[PRICE_FEATURE] = -2.0
+            self.rule[PRICE_FEATURE] = self.rule[AHEAD_FEATURE] = self.rule[DROP_COST_FEATURE] = -2.0
             self.rule[BEST_FEATURE] = 1.0
 
     def forward(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -48,6 +48,7 @@ class Prior:
         mean: `(D,)` of the graph columns: C options, E edges, V * V pairs of words.
         spread: `(D, W)` maps unit-normal weights to deviations of the columns: an option's shared weight,
             its pattern's and the region's own add up, so repeated blocks learn together.
+        shares: `(R,)` share of each region in the default model's figure.
         edge_scale: `(E,)` cost expected of a boundary there.
         runtime_mean: `(C,)` log factor of each runtime option, 0 for other columns.
         runtime_spread: `(C,)` its standard deviation, 0 for other columns.
@@ -55,6 +56,7 @@ class Prior:
 
     mean: Floats
     spread: csr_array
+    shares: Floats
     edge_scale: Floats
     runtime_mean: Floats
     runtime_spread: Floats
@@ -125,7 +127,7 @@ def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool)
         ]
     first += len(edge_scale)
     rows += [(first + pair, ("words", pair), 0.7) for pair in range(pairs)]
-    return Prior(mean, _spread(rows, size), edge_scale, runtime_mean, runtime_spread)
+    return Prior(mean, _spread(rows, size), shares, edge_scale, runtime_mean, runtime_spread)
 
 
 def _spread(rows: list[tuple[int, Hashable, float]], size: int) -> csr_array:

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.objective import Limits
+from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Trial
 from edgeopt.search.accuracy import AccuracyModel
 from edgeopt.search.bayes import Floats
@@ -17,6 +18,11 @@ from edgeopt.search.context import RegionNoise, SearchContext
 from edgeopt.search.figure import FigureModel
 from edgeopt.search.layout import Codes, Layout
 
+SOURCE = "surrogate"
+UNITS = {
+    "latency": "ms", "p95": "ms", "cold-start": "ms", "energy": "mJ", "memory": "bytes", "size": "bytes",
+    "utilization": "",
+}  # fmt: skip
 STOPPED_ERROR = 0.2
 """Relative error of a candidate that was given up as hopeless after its first slice."""
 
@@ -36,7 +42,7 @@ class Surrogate:
 
     def __init__(self, layout: Layout, context: SearchContext) -> None:
         history = context.history()
-        self.layout = layout
+        self.layout, self._name = layout, context.objective.name
         self.allowed_drop = context.allowed_drop()
         self.accuracy = self._fit_accuracy(history, context.region_noise())
         self.objective = FigureModel(layout, context.objective.name, context.region_ms())
@@ -51,6 +57,25 @@ class Surrogate:
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Mean and standard deviation of `log(figure / default's figure)`, each `(B,)`."""
         return self.objective.predict(codes)
+
+    def expected(self, row: Codes) -> dict[str, Quantity]:
+        """The objective's figure and the drop of one candidate `(P,)`, with 95 % intervals.
+
+        Without a measurement the figure's scale is unknown, and it is left out.
+        """
+        found: dict[str, Quantity] = {}
+        if len(self.codes):
+            mean, deviation = (float(part[0]) for part in self.predict(row[None]))
+            value, low, high = np.exp(
+                self.objective.reference + mean + deviation * np.array([0, -1.96, 1.96])
+            )
+            unit = UNITS[self._name]
+            found[self._name] = Quantity(float(value), unit, float(low), float(high), "predicted", SOURCE)
+        if self.accuracy is not None:
+            mean, deviation = (float(part[0]) for part in self.accuracy.predict(row[None]))
+            low, high = mean - 1.96 * deviation, mean + 1.96 * deviation
+            found["drop"] = Quantity(mean, "", low, high, "predicted", SOURCE)
+        return found
 
     def feasibility(self, codes: Codes) -> Floats:
         """`(B,)` probability that a candidate keeps the accuracy and every limit."""
@@ -130,6 +155,9 @@ def _bounds(limits: Limits) -> list[tuple[str, float]]:
         "memory": limits.max_memory_bytes,
         "size": limits.max_size_bytes,
         "power": limits.max_power_w,
+        "cold-start": limits.max_cold_start_ms,
+        # A least share of the peak is a most multiple of the time at the peak.
+        "utilization": 1 / limits.min_utilization if limits.min_utilization else None,
     }
     return [(figure, bound) for figure, bound in bounds.items() if bound is not None]
 
@@ -146,5 +174,7 @@ def _measured_figure(measurement: Measurement, figure: str) -> float | None:
         "p95": measurement.p95_ms,
         "memory": measurement.peak_rss_bytes,
         "power": measurement.power_w.value if measurement.power_w else None,
+        "cold-start": measurement.cold_start_ms,
+        "utilization": 1 / measurement.roofline_fraction if measurement.roofline_fraction else None,
     }[figure]
     return None if value is None else float(value)

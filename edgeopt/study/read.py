@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.errors import StudyError
-from edgeopt.core.trial import Trial
+from edgeopt.core.trial import PREDICTED, Trial
 from edgeopt.study import records
 from edgeopt.study.store import IDENTITY, LOG, MODEL, NAME, NOTE, RECORD
 
@@ -60,7 +60,8 @@ def read(folder: Path) -> StoredStudy:
             running.append(frozen.number)
             continue
         candidate = Candidate.of(model, frozen.params)
-        trials.append(records.from_json(frozen.number, candidate, record, path.parent / "samples"))
+        predicted = frozen.user_attrs.get(PREDICTED)
+        trials.append(records.from_json(frozen.number, candidate, record, path.parent / "samples", predicted))
     return StoredStudy(
         folder=path.parent,
         model_digest=model,
@@ -97,7 +98,20 @@ def _row(trial: Trial) -> dict[str, Any]:
         "accuracy": accuracy.score if accuracy else None,
         "drop": accuracy.drop if accuracy else None,
         "n": accuracy.n if accuracy else None,
+        **_predicted(trial),
         "decisions": dict(trial.candidate.decisions),
+    }
+
+
+def _predicted(trial: Trial) -> dict[str, Any]:
+    """What was expected of the objective, with its 95 % interval, and of the drop."""
+    figure, expected = next(((f, q) for f, q in trial.predicted.items() if f != "drop"), (None, None))
+    return {
+        "predicted_figure": figure,
+        "predicted": expected.value if expected else None,
+        "predicted_low": expected.low if expected else None,
+        "predicted_high": expected.high if expected else None,
+        "predicted_drop": trial.predicted["drop"].value if "drop" in trial.predicted else None,
     }
 
 

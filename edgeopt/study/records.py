@@ -12,6 +12,7 @@ import numpy as np
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.measurement import Measurement
+from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Accuracy, Trial
 
 Json = dict[str, Any]
@@ -39,10 +40,13 @@ def to_json(trial: Trial, measurement_identity: str | None, folder: Path) -> Jso
     }
 
 
-def from_json(number: int, candidate: Candidate, record: Json, samples: Path) -> Trial:
+def from_json(
+    number: int, candidate: Candidate, record: Json, samples: Path, predicted: Json | None = None
+) -> Trial:
     """The inverse of `to_json`.
 
     Args:
+        predicted: What the sampler said of its proposal, see `core.trial.PREDICTED`.
         samples: Folder of the latency samples, in that of the study.
     """
     artifact, measurement, accuracy = record["artifact"], record["measurement"], record["accuracy"]
@@ -59,7 +63,13 @@ def from_json(number: int, candidate: Candidate, record: Json, samples: Path) ->
         accuracy=Accuracy(**accuracy) if accuracy else None,
         reason=record["reason"],
         replay_of=record["replay_of"],
+        predicted=predictions(predicted),
     )
+
+
+def predictions(fields: Json | None) -> dict[str, Quantity]:
+    """`Trial.predicted` from what the sampler left with its trial."""
+    return {figure: Quantity(**quantity) for figure, quantity in (fields or {}).items()}
 
 
 def _inside(path: Path, folder: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +19,7 @@ from edgeopt.core.errors import StudyError
 from edgeopt.core.files import cannot_write, write_atomically
 from edgeopt.core.objective import Objective
 from edgeopt.core.space import SearchSpace
-from edgeopt.core.trial import Kind, Trial
+from edgeopt.core.trial import PREDICTED, Kind, Trial
 from edgeopt.study import front, records
 from edgeopt.study.lock import FolderLock
 
@@ -183,6 +184,8 @@ class StudyStore(Closing):
             except OSError as error:
                 raise cannot_write(path, error) from error
             write_atomically(path, records.dump_samples(trial.measurement))
+        predicted = records.predictions(self._frozen(trial.number).user_attrs.get(PREDICTED))
+        trial = replace(trial, predicted=predicted)
         self._finish(trial, records.to_json(trial, measurement_identity, self.folder))
 
     def seen(self, measurement_identity: str) -> Trial | None:
@@ -278,7 +281,8 @@ class StudyStore(Closing):
 
     def _trial(self, frozen: FrozenTrial, record: records.Json) -> Trial:
         samples = self.folder / "samples"
-        return records.from_json(frozen.number, self._candidate(frozen), record, samples)
+        predicted = frozen.user_attrs.get(PREDICTED)
+        return records.from_json(frozen.number, self._candidate(frozen), record, samples, predicted)
 
     def _candidate(self, frozen: FrozenTrial) -> Candidate:
         return Candidate.of(self.space.model_digest, frozen.params)

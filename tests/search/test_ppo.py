@@ -138,14 +138,15 @@ def test_checkpoints_belong_to_one_history(tmp_path):
     truth = MixedTruth(blocks=2)
     history = [trial_of(0, truth.space.default(), 8.0)]
     context = truth.context(history, folder=tmp_path)
-    weights = {"w": torch.ones(2)}
+    weights = {"w": np.ones(2, dtype=np.float32)}
     Checkpoints(context).save(1, history, weights)
     later = [*history, trial_of(1, truth.uniform(INT8), 4.0)]
-    assert torch.equal(Checkpoints(context).latest(2, later)["w"], weights["w"])
+    assert (Checkpoints(context).latest(2, later)["w"] == weights["w"]).all()
     assert Checkpoints(context).latest(1, history) is None  # trial 1 is repeated: start from before it
     other = [trial_of(0, truth.uniform(INT8), 4.0)]
     assert Checkpoints(context).latest(2, other) is None
     assert Checkpoints(truth.context(history, folder=tmp_path, seed=1)).latest(2, later) is None
+    assert Checkpoints(context, "another policy").latest(2, later) is None
 
 
 def test_a_torn_checkpoint_is_passed_over_and_few_are_kept(tmp_path):
@@ -153,7 +154,7 @@ def test_a_torn_checkpoint_is_passed_over_and_few_are_kept(tmp_path):
     history = [trial_of(0, truth.space.default(), 8.0)]
     checkpoints = Checkpoints(truth.context(history, folder=tmp_path))
     for number in range(1, 6):
-        checkpoints.save(number, history, {"w": torch.full((2,), float(number))})
+        checkpoints.save(number, history, {"w": np.full(2, number, dtype=np.float32)})
     files = sorted((tmp_path / "policy").iterdir())
     assert len(files) == 3
     files[-1].write_bytes(files[-1].read_bytes()[:100])
@@ -165,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_a_host_error(tmp_path):
     (tmp_path / "policy").write_text("a file where the folder should be")
     checkpoints = Checkpoints(truth.context([], folder=tmp_path))
     with pytest.raises(EdgeoptError, match="cannot write"):
-        checkpoints.save(1, [], {"w": torch.ones(1)})
+        checkpoints.save(1, [], {"w": np.ones(1)})
 
 
 def test_a_proposal_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch):

@@ -30,7 +30,11 @@ class Example:
 
 
 class Sampler(Protocol):
-    """What a module in this folder looks like."""
+    """What a module in this folder looks like.
+
+    One whose agent starts from `SearchContext.policy` also says `TAKES_POLICY = True`: `--policy` is refused
+    for any other.
+    """
 
     EXAMPLES: Sequence[Example]
 

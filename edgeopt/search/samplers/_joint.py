@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -11,7 +12,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from edgeopt.core.quantity import Quantity
+from edgeopt.core.trial import PREDICTED
+
 Propose = Callable[[int, list[dict[str, Any]]], dict[str, str]]
+Predicted = Callable[[], Mapping[str, Quantity]]
 
 
 class JointSampler(BaseSampler):
@@ -21,8 +26,9 @@ class JointSampler(BaseSampler):
     fixed (references) never get here, so no training is spent on them.
     """
 
-    def __init__(self, propose: Propose) -> None:
-        self._propose = propose
+    def __init__(self, propose: Propose, predicted: Predicted | None = None) -> None:
+        """`predicted` tells what is expected of the last proposal; it is kept with the trial."""
+        self._propose, self._predicted = propose, predicted
         self._number, self._decisions = -1, dict[str, str]()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -44,4 +50,7 @@ class JointSampler(BaseSampler):
             others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             running = [t.params for t in others if t.number != trial.number and t.params]
             self._decisions, self._number = self._propose(trial.number, running), trial.number
+            if self._predicted and (expected := self._predicted()):
+                plain = {figure: asdict(quantity) for figure, quantity in expected.items()}
+                study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, plain)
         return self._decisions[param_name]

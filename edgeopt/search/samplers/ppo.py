@@ -18,10 +18,12 @@ Invalid Action Masking in Policy Gradient Algorithms, 2022.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeopt.core.quantity import Quantity
 from edgeopt.search.acquisition import daring, fresh, merit
 from edgeopt.search.checkpoint import Checkpoints
 from edgeopt.search.context import size
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from edgeopt.search.context import SearchContext
 
 EXAMPLES = (Example(SMALL), Example(LONG))
+TAKES_POLICY = True
+"""It starts from `SearchContext.policy`."""
 
 DRAWN = 64
 """Candidates drawn from the policy."""
@@ -54,16 +58,22 @@ def create(context: SearchContext) -> BaseSampler:
     """The sampler, as Optuna calls it."""
     from edgeopt.search.samplers._joint import JointSampler
 
-    return JointSampler(Ppo(context).propose)
+    ppo = Ppo(context)
+    return JointSampler(ppo.propose, lambda: ppo.predicted)
 
 
 class Ppo:
-    """Proposes encoded candidates for one context."""
+    """Proposes encoded candidates for one context.
+
+    Attributes:
+        predicted: What is expected of the last proposal, by figure.
+    """
 
     def __init__(self, context: SearchContext) -> None:
         self.context = context
         self.layout = Layout(context.space)
-        self.checkpoints = Checkpoints(context)
+        self.checkpoints = Checkpoints(context, context.policy.digest)
+        self.predicted: Mapping[str, Quantity] = {}
 
     def propose(self, number: int, running: list[dict[str, Any]]) -> dict[str, str]:
         """Decisions for trial `number`.
@@ -78,6 +88,7 @@ class Ppo:
         pending = [self.context.space.candidate(decisions) for decisions in running]
         tried = self.layout.encode([t.candidate for t in history] + pending)
         chosen = self._choose(surrogate, drawn, tried, rng)
+        self.predicted = surrogate.expected(chosen)
         return dict(self.layout.decode(chosen).decisions)
 
     def _drawn(self, surrogate: Surrogate, number: int) -> Codes:
@@ -87,7 +98,8 @@ class Ppo:
         history = self.context.history()
         seed = int(np.random.SeedSequence([self.context.seed, number]).generate_state(1)[0] % 2**31)
         with isolated(seed):
-            agent = Agent(surrogate, seed, self.checkpoints.latest(number, history))
+            weights = self.checkpoints.latest(number, history) or self.context.policy.arrays
+            agent = Agent(surrogate, seed, weights)
             agent.train()
             drawn = agent.sample(DRAWN)
             self.checkpoints.save(number, history, agent.weights())
