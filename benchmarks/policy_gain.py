@@ -1,12 +1,13 @@
 """What pre-training brings: measurements until a search is near the best known, on boards held out.
 
-python -m benchmarks.policy_gain [--boards 8] [--seeds 2] [--trials 24] [--policies scratch pretrained]
+python -m benchmarks.policy_gain [--boards 8] [--seeds 2] [--trials 24] [--ways random tpe scratch FILE…]
                                  [--models FILE…] [-o runs.jsonl]
 
-Simulated boards whose seeds were not trained on (and real models that were not, with `--models`). Every way to
-search begins with the same references and the same noise. The best known of a board is the best true feasible
-candidate that any run measured; a run is there when it has measured one with 95 % of its log gain. Runs that
-never get there count with all their trials + 1. Goes on where it was stopped, if `-o` names a file.
+Simulated boards whose seeds were not trained on (and real models that were not, with `--models`). Every way
+to search begins with the same references. The best known of a board is the best true feasible candidate that
+any run measured; a run is there when it has measured one with 95 % of its log gain. Runs that never get there
+count with all their trials + 1. Boards on which nothing beats the references are left out. Goes on where it
+was stopped, if `-o` names a file.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from edgeopt.search.spaces import random_space
 
 HELD_OUT_SEED = 1_000_003
 SHARE = 0.95
+WORTH = 0.02
+"""Log gain over the references below which there is nothing to be found on a board."""
 
 
 def main() -> None:
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--boards", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--ways", nargs="*", default=["random", "tpe", "scratch", "pretrained"])
+    parser.add_argument("--ways", nargs="*", default=["scratch", "pretrained", "random", "tpe"])
     parser.add_argument("--models", type=Path, nargs="*", default=[])
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--show", action="store_true", help="run nothing")
@@ -144,25 +147,27 @@ def table(runs: list[dict], ways: list[str]) -> None:  # type: ignore[type-arg]
     whole = {(b, r["seed"]) for b in boards for r in runs if r["board"] == b}
     paired = [k for k in sorted(whole) if all(_of(runs, *k, way) for way in ways)]
     best = {b: max(max(r["gains"]) for r in runs if r["board"] == b) for b in boards}
-    print(f"{len({b for b, _ in paired})} boards, {len(paired)} paired runs of each")
+    start = {r["board"]: r["gains"][0] for r in runs}
+    paired = [(b, s) for b, s in paired if best[b] > start[b] + WORTH]
+    print(
+        f"{len({b for b, _ in paired})} of {len(boards)} boards, {len(paired)} paired runs of each; the "
+        f"references alone have {np.mean([start[b] / best[b] for b, _ in paired]):.0%} of the best gain"
+    )
     counts: dict[str, list[int]] = {}
     for way in ways:
         chosen = [_of(runs, *key, way) for key in paired]
         counts[way] = [_needed(r["gains"], best[r["board"]]) for r in chosen if r]
         there = np.mean([n < len(r["gains"]) for n, r in zip(counts[way], chosen, strict=True) if r])
-        early = np.mean(
-            [r["gains"][min(5, len(r["gains"]) - 1)] / max(best[r["board"]], 1e-9) for r in chosen if r]
-        )
-        end = np.mean([r["gains"][-1] / max(best[r["board"]], 1e-9) for r in chosen if r])
+        shares = [np.array(r["gains"]) / best[r["board"]] for r in chosen if r]
+        early, end = np.mean([share[5] for share in shares]), np.mean([share[-1] for share in shares])
         low, high = _interval(counts[way])
         print(
             f"  {way:12} {np.mean(counts[way]):5.1f} [{low:.1f} {high:.1f}] measurements to 95 %"
             f" ({there:.0%} of the runs get there), after 5 trials {early:.0%} of the best gain,"
             f" at the end {end:.0%}, {np.mean([r['cpu_s'] for r in chosen if r]):.0f} s of CPU"
         )
-    if "scratch" in ways and "pretrained" in ways:
-        ratio = np.mean(counts["pretrained"]) / max(np.mean(counts["scratch"]), 1e-9)
-        print(f"  pretrained / scratch: {ratio:.2f}")
+        if way != "scratch" and "scratch" in counts:
+            print(f"{'':15}{np.mean(counts[way]) / np.mean(counts['scratch']):.2f} of scratch's")
 
 
 def _of(runs: list[dict], board: int, seed: int, way: str) -> dict | None:  # type: ignore[type-arg]

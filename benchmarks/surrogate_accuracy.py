@@ -3,9 +3,9 @@
 python -m benchmarks.surrogate_accuracy [--boards 12] [--seen 6 12 24] [--seed 7]
 
 Simulated boards (`edgeopt.search.simulated`), whose truth differs from the surrogate's prior. Seen: the
-references, and runs and variants as a search would try them; unseen: 200 random mixes in runs. Prints the rank
-correlation with and without boundary costs, how many of the unseen lie in the 90 % interval with and without
-the recalibration, the median error, and CPU milliseconds per predicted candidate.
+references and so many random mixes; unseen: 200 more. Prints the rank correlation with and without boundary
+costs, how many of the unseen lie in the 90 % interval with and without the recalibration, the median error,
+and CPU milliseconds per predicted candidate.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ Floats = NDArray[np.float64]
 OBSERVATIONS = 384
 """Most observations that a fit is conditioned on: its cost is cubic in them, and a model with a few
 thousand weights that are mostly shared learns next to nothing from more."""
-PSEUDO = 6.0
-"""Observations that the belief in a model's own uncertainty is worth, see `Posterior.surprise`."""
+PSEUDO, EXPECTED = 6.0, 1.7
+"""With the weight of the first number of observations, squared errors are believed to be the second number
+of times what the model says: as seen on simulated boards (`benchmarks/surrogate_accuracy.py`)."""
 
 
 def subset(scores: Floats) -> NDArray[np.intp]:
@@ -70,7 +71,7 @@ class Posterior:
     def surprise(self, told: NDArray[np.bool_]) -> float:
         """How many times its own standard deviations the model is off, leaving one observation out at a time.
 
-        The root mean square of the standardised residuals, drawn towards 1 by `PSEUDO` observations.
+        The root mean square of the standardised residuals, drawn towards what is `EXPECTED`.
 
         Args:
             told: `(N,)` observations that count: not those that are right by definition.
@@ -79,7 +80,7 @@ class Posterior:
         """
         inverse = solve_triangular(self.lower, np.eye(len(self.lower)), lower=True, check_finite=False)
         standardised = self.dual[told] ** 2 / (inverse**2).sum(axis=0)[told]
-        return float(np.sqrt((PSEUDO + standardised.sum()) / (PSEUDO + told.sum())))
+        return float(np.sqrt((PSEUDO * EXPECTED + standardised.sum()) / (PSEUDO + told.sum())))
 
     def weight_deviation(self) -> Floats:
         """`(D,)` posterior standard deviation of each weight alone."""
