@@ -46,6 +46,13 @@ def test_a_file_comes_back_bit_by_bit_and_is_always_the_same(tmp_path):
     assert weights.load(content)[1]["rounds"] == 3
 
 
+def test_the_shipped_policy_fits_and_is_small():
+    policy = initial.load("pretrained")
+    assert policy.arrays is not None
+    assert initial.SHIPPED.stat().st_size < 1_000_000
+    assert initial.SHIPPED.with_name("README.md").exists()
+
+
 def test_scratch_needs_no_file():
     assert initial.load("scratch") == InitialPolicy()
 
