@@ -175,15 +175,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             if store.notes.get(kept.NOTE) != (asked := kept.to_json(options)):
                 store.note(kept.NOTE, asked)
             noise = _noise(options, inputs, space, ranges, board, probe, observer)
-            evaluator = _evaluator(
-                options,
-                profile,
-                inputs,
-                board,
-                builder,
-                Host(inputs.batch, probe, host_options(inputs.model)),
-                observer,
-            )
+            host = Host(inputs.batch, probe, host_options(inputs.model))
+            evaluator = _evaluator(options, profile, inputs, board, builder, host, observer)
             yield Job(
                 options,
                 observer,
