@@ -19,6 +19,7 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import CandidateFailed, ConfigError
+from edgeopt.core.interface import Interface
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.progress import Observer
 from edgeopt.core.scratch import scratch
@@ -118,16 +119,34 @@ def prepared(options: MeasureOptions) -> tuple[list[Model | LiteRtModel], Feeds]
 
     loaded = [_loaded(path) for path in options.models]
     _check_alike(loaded, lambda spec: spec.name)
-    feeds = _real_feeds(loaded[0].inputs, options.data)
+    feeds = _real_feeds(given(loaded[0]), options.data)
     shapes = dict(options.data.shapes)
     if feeds is not None:
         shapes |= {name: value.shape for name, value in feeds.items()}
     frozen = [_frozen(model, shapes) for model in loaded]
     _check_alike(frozen, lambda spec: (spec.name, spec.dtype, spec.shape))
     if feeds is None:
-        inputs = frozen[0].inputs
-        feeds = {**next(iter(random_feeds(inputs, 1, options.seed))), **_fixed(inputs, options.data)}
+        inputs, made_of = given(frozen[0]), {}
+        for change in (change for model in frozen for change in interface_of(model)):
+            if change.levels is not None:
+                made_of[change.name] = change.levels
+        feeds = {**next(iter(random_feeds(inputs, 1, options.seed, made_of))), **_fixed(inputs, options.data)}
     return frozen, feeds
+
+
+def interface_of(model: Model | LiteRtModel) -> Interface:
+    """How a model's inputs differ from those of the model that `optimize` made it from."""
+    from edgeopt.graph import interface
+    from edgeopt.graph.litert.files import LiteRtModel
+
+    return () if isinstance(model, LiteRtModel) else interface.interface_of(model.ir.metadata_props)
+
+
+def given(model: Model | LiteRtModel) -> tuple[TensorSpec, ...]:
+    """The inputs in whose terms data speak: the original's, where a file says that they were changed."""
+    from edgeopt.graph import interface
+
+    return interface.originals(model.inputs, interface_of(model))
 
 
 def _loaded(path: Path) -> Model | LiteRtModel:
@@ -141,16 +160,23 @@ def _frozen(model: Model | LiteRtModel, shapes: Mapping[str, tuple[int, ...]]) -
     from edgeopt.graph.freeze import freeze
     from edgeopt.graph.litert import files
 
-    return files.freeze(model, shapes) if isinstance(model, files.LiteRtModel) else freeze(model, shapes)
+    if isinstance(model, files.LiteRtModel):
+        return files.freeze(model, shapes)
+    orders = {change.name: change.order for change in interface_of(model) if change.order is not None}
+    own = {
+        name: tuple(sizes[axis] for axis in orders[name]) if name in orders else sizes
+        for name, sizes in shapes.items()
+    }
+    return freeze(model, own)
 
 
 def _check_alike(models: Sequence[Model | LiteRtModel], what: Callable[[TensorSpec], object]) -> None:
     first = models[0]
     for other in models[1:]:
-        if set(map(what, other.inputs)) != set(map(what, first.inputs)):
+        if set(map(what, given(other))) != set(map(what, given(first))):
             raise ConfigError(
-                f"{other.path.name} takes {', '.join(map(str, other.inputs))}, "
-                f"{first.path.name} takes {', '.join(map(str, first.inputs))}",
+                f"{other.path.name} takes {', '.join(map(str, given(other)))}, "
+                f"{first.path.name} takes {', '.join(map(str, given(first)))}",
                 hint="models that are measured together must take the same inputs; measure them one by one",
             )
 
@@ -205,6 +231,7 @@ def artifact_of(model: Model | LiteRtModel, folder: Path, options: MeasureOption
         session_options=_session_options(options),
         opset=model.opset,
         ir_version=model.ir_version,
+        interface=interface_of(model),
     )
 
 
@@ -255,8 +282,9 @@ def _by_region(
     path = folder / f"named-{model.digest}.onnx"
     serialize(model.ir, path)
     named = Artifact(
-        model.digest, path, file_digest(path), path.stat().st_size, session_options=_session_options(options)
-    )
+        model.digest, path, file_digest(path), path.stat().st_size, session_options=_session_options(options),
+        interface=interface_of(model),
+    )  # fmt: skip
     found = regions(model)
     times, elsewhere_ms = attribute(board.profile(named, feeds, PROFILE_RUNS), path, found)
     rows = [

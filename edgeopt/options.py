@@ -205,6 +205,7 @@ class OptimizeOptions:
         policy: What the agent starts from: `scratch`, `pretrained` or an absolute path; None for the default.
         threads: Fixed number of threads; None to let the search decide.
         structure: Whether changes of the model's structure are searched, too.
+        allow_interface: What of the model's inputs may change (`uint8-input`, `nhwc`).
         command: What was typed, to be shown in the report.
     """
 
@@ -224,6 +225,7 @@ class OptimizeOptions:
     fresh: bool = False
     allow_unverified: bool = False
     allow_modelled_energy: bool = False
+    allow_interface: tuple[str, ...] = ()
     is_example: bool = False
     project: Path | None = None
     command: str = ""

@@ -17,10 +17,12 @@ NUMBER: tuple[type, ...] = (int, float)
 WHOLE: tuple[type, ...] = (int,)
 SWITCH: tuple[type, ...] = (bool,)
 TABLE: tuple[type, ...] = (dict,)
+NAMES: tuple[type, ...] = (list,)
 
 KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "model": {
         "path": TEXT, "shape": TABLE, "fixed": TABLE, "batch": WHOLE, "batch_axis": WHOLE, "state": TABLE,
+        "allow_interface": NAMES,
     },
     "data": {
         "path": TEXT, "calibration": TEXT, "confirm": TEXT, "metric": TEXT, "max_drop": TEXT + NUMBER,
@@ -123,13 +125,16 @@ def _check(path: Path, section: str, key: str, value: object) -> None:
             f"{path}: unknown key {key!r} in [{section}]", hint=f"known there: {', '.join(known)}"
         )
     # bool is an int to Python, but `threads = true` is a slip.
-    if not isinstance(value, known[key]) or (isinstance(value, bool) and bool not in known[key]):
+    wrong_item = isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    slip = isinstance(value, bool) and bool not in known[key]
+    if not isinstance(value, known[key]) or slip or wrong_item:
         names = {
             str: "a text",
             int: "a whole number",
             float: "a number",
             bool: "true or false",
             dict: "a table",
+            list: "a list of texts",
         }
         wanted = " or ".join(dict.fromkeys(names[kind] for kind in known[key]))
         raise ConfigError(f"{path}: {key} in [{section}] must be {wanted}, not {value!r}")

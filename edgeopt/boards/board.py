@@ -127,7 +127,8 @@ class Board(Protocol):
 
         Args:
             artifacts: At least one; `Measurement.control_ratio` relates each to the first.
-            feeds: One inference's inputs, by input name.
+            feeds: One inference's inputs, by input name, as the original takes them: each artifact is `fed`
+                what it takes.
 
         Returns:
             One result per artifact, in order; `CandidateFailed` where the artifact crashed, ran out of

@@ -22,6 +22,7 @@ from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.quantity import Provenance
 from edgeopt.core.workload import NodeCost
+from edgeopt.runtimes.feeding import fed
 
 Workload = Callable[[Artifact, Mapping[str, tuple[int, ...]]], Sequence[NodeCost]]
 """The nodes that the runtime would execute for an artifact, given the shapes of its inputs by name (those not
@@ -62,12 +63,11 @@ class PredictedBoard(Closing):
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol
     ) -> list[Measurement | CandidateFailed]:
         """Predict each artifact's latency; of `feeds` only the shapes count."""
-        shapes = shapes_of(feeds)
         results: list[Measurement | CandidateFailed] = []
         control_ms: float | None = None
         for artifact in artifacts:
             try:
-                costs = self._workload(artifact, shapes)
+                costs = self._workload(artifact, shapes_of(fed(artifact.interface, feeds)))
             except ModelError as error:
                 results.append(CandidateFailed(f"cannot be predicted: {error.message}", error.hint))
                 continue
@@ -90,7 +90,7 @@ class PredictedBoard(Closing):
     def profile(self, artifact: Artifact, feeds: Feeds, runs: int) -> dict[str, float]:
         """Predicted time of each executed node in ms."""
         del runs
-        costs = self._workload(artifact, shapes_of(feeds))
+        costs = self._workload(artifact, shapes_of(fed(artifact.interface, feeds)))
         times = self.roofline.node_times_ms(costs, self.threads(artifact))
         return {cost.name: ms for cost, ms in zip(costs, times, strict=True)}
 

@@ -32,12 +32,14 @@ from edgeopt.core.errors import (
     MeasurementInvalid,
     RunnerGone,
 )
+from edgeopt.core.interface import Interface
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.measurement import Protocol as MeasuringProtocol
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance
 from edgeopt.core.scratch import scratch
 from edgeopt.runtimes import litert
+from edgeopt.runtimes.feeding import fed
 
 MOST_SOAK_S = 1000.0
 """What the runner may take to warm a board up, and a little more."""
@@ -162,10 +164,16 @@ class RunnerBoard(ConnectedBoard):
             scratch() as folder,
             beside(self._power, protocol) as energy,
         ):
-            path = folder / "feeds.npz"
-            names = feeds_files.write(path, [feeds])
-            sha256 = file_digest(path)
-            files = {artifact.sha256: artifact.path for artifact in artifacts} | {sha256: path}
+            files = {artifact.sha256: artifact.path for artifact in artifacts}
+            jobs: list[dict[str, object]] = []
+            stored: dict[Interface, tuple[str, list[str]]] = {}
+            for artifact in artifacts:
+                if artifact.interface not in stored:
+                    path = folder / f"feeds-{len(stored)}.npz"
+                    names = feeds_files.write(path, [fed(artifact.interface, feeds)])
+                    stored[artifact.interface] = file_digest(path), names
+                    files[file_digest(path)] = path
+                jobs.append(job(artifact, *stored[artifact.interface]))
             setting = protocol.setting
             paced_s = 1.5 * protocol.min_runs / setting.rate_hz if setting.rate_hz else 0.0
             deadline_s = protocol.deadline_s + paced_s
@@ -180,7 +188,7 @@ class RunnerBoard(ConnectedBoard):
                     + METERING_S,
                     is_heard=True,
                     token=self._token,
-                    jobs=[job(artifact, sha256, names) for artifact in artifacts],
+                    jobs=jobs,
                     protocol=windows(protocol),
                     max_temperature_c=self._thresholds.under(setting.name).max_temperature_c,
                     **energy.fields,
@@ -229,7 +237,7 @@ class RunnerBoard(ConnectedBoard):
             )
         with self._suspected(artifact) as dialogue, scratch() as folder:
             path = folder / "feeds.npz"
-            names = feeds_files.write(path, [feeds])
+            names = feeds_files.write(path, [fed(artifact.interface, feeds)])
             sha256 = self._store([(artifact.path, artifact.sha256)], path)
             times = dialogue.ask(
                 "profile", REQUEST_DEADLINE_S, is_heard=True,
@@ -245,7 +253,7 @@ class RunnerBoard(ConnectedBoard):
         """
         self._require(artifact.runtime)
         self._require_room(artifact)
-        for group in feeds_files.chunks(samples):
+        for group in feeds_files.chunks(fed(artifact.interface, sample) for sample in samples):
             with scratch() as folder:
                 asked, answered = folder / "samples.npz", folder / "outputs.npz"
                 names = feeds_files.write(asked, group)
@@ -261,7 +269,7 @@ class RunnerBoard(ConnectedBoard):
     ) -> Measurement | CandidateFailed:
         if isinstance(result, CandidateFailed):
             return result
-        ceiling_ms = self._ceiling_ms(artifact, shapes_of(feeds))
+        ceiling_ms = self._ceiling_ms(artifact, shapes_of(fed(artifact.interface, feeds)))
         return (
             replace(result, roofline_fraction=min(1.0, ceiling_ms / result.p50_ms)) if ceiling_ms else result
         )

@@ -17,6 +17,7 @@ EPILOG = flags.examples(
     'edgeopt optimize model.onnx --device local --data d.npz --budget "40 trials" --max-drop 0.5%',
     'edgeopt optimize model.onnx --board virtual:rpi4 --data images/ --budget "20 trials"',
     "edgeopt optimize model.onnx --device rpi5 --budget 0 --require emulated --json",
+    "edgeopt optimize model.onnx --device rpi4 --data images/ --allow-interface uint8-input",
 )
 
 ObjectiveChoice = Literal["latency", "p95", "cold-start", "energy", "memory", "size", "utilization"]
@@ -110,6 +111,16 @@ def optimize(
         ),
     ] = None,
     shape: flags.Shape = None,
+    allow_interface: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-interface",
+            metavar="uint8-input|nhwc",
+            rich_help_panel=flags.MODEL,
+            help="Let the result take its input otherwise: bytes in place of floats, or channels last. "
+            "Repeat for both.",
+        ),
+    ] = None,
     fixed: flags.Fixed = None,
     batch: flags.Batch = None,
     budget: Annotated[
@@ -202,7 +213,7 @@ def optimize(
     said = settings(
         {
             ("model", "path"): model, ("model", "shape"): shape, ("model", "fixed"): fixed,
-            ("model", "batch"): batch,
+            ("model", "batch"): batch, ("model", "allow_interface"): allow_interface,
             ("data", "path"): data, ("data", "calibration"): calibration, ("data", "confirm"): confirm,
             ("data", "metric"): metric, ("data", "max_drop"): max_drop,
             ("objective", "name"): objective, ("objective", "conditions"): conditions,

@@ -79,6 +79,7 @@ def explain(
             {
                 "name": one.name,
                 "exact": one.exact,
+                "allowed_by": one.allowed_by,
                 "applies": one.count,
                 "regions": one.places,
                 "refused": {reason: list(nodes) for reason, nodes in one.refused.items()},
@@ -120,7 +121,10 @@ def _where(one: Explained) -> str:
 
 
 def _why(one: Explained) -> str:
-    return "; ".join(f"{reason} ({len(one.refused[reason])})" for reason in one.reasons if one.refused)
+    needed = [f"needs --allow-interface {one.allowed_by}"] if one.allowed_by and one.count else []
+    return "; ".join(
+        [*needed, *(f"{reason} ({len(one.refused[reason])})" for reason in one.reasons if one.refused)]
+    )
 
 
 def _places(found: Sequence[Explained]) -> RenderableType:

@@ -218,6 +218,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         sampler=names.known("sampler", said.get("search", "sampler", "ppo"), names.samplers()),
         policy=said.get("search", "policy"),
         threads=threads(said),
+        allow_interface=_allowed(said),
         seed=seed(said),
         structure=bool(said.get("search", "structure", False)),
         fresh=fresh,
@@ -227,6 +228,20 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         project=said.project.path if said.project else None,
         command=command,
     )
+
+
+def _allowed(said: Settings) -> tuple[str, ...]:
+    """What of the model's inputs may change.
+
+    Raises:
+        ConfigError: What nothing knows how to change.
+    """
+    names_ = tuple(dict.fromkeys(said.get("model", "allow_interface", ())))
+    if names_:  # what there is to allow, the rewrites tell: they are not loaded for nothing
+        from edgeopt.optimize.interface import check_allowed
+
+        check_allowed(names_)
+    return names_
 
 
 def effort(said: Settings) -> Effort:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgeopt.core.interface import Interface
+
 Runtime = Literal["onnxruntime", "litert"]
 
 
@@ -23,6 +25,7 @@ class Artifact:
             (onnxruntime: `threads` int, `graph_optimization_level` str, `allow_spinning` bool).
         opset: Of the default ONNX domain; None for other formats.
         ir_version: Of the ONNX file; None for other formats.
+        interface: How its inputs differ from the original's: `runtimes.feeding.fed` feeds it.
     """
 
     candidate_key: str
@@ -33,3 +36,4 @@ class Artifact:
     session_options: dict[str, object] = field(default_factory=dict)
     opset: int | None = None
     ir_version: int | None = None
+    interface: Interface = ()

@@ -15,9 +15,11 @@ import numpy as np
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import DataError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.fit import Array
 from edgeopt.data.fixed import fixed_feed
+from edgeopt.data.levels import FIXED
 
 Feeds = Mapping[str, Array]
 """One inference's inputs by name, in the model's types and shapes."""
@@ -50,6 +52,10 @@ class Source(Protocol):
         """The stored array `name` itself, first axis = samples; None where samples are not stored so."""
         ...
 
+    def levels(self) -> Mapping[str, Levels | str]:
+        """Of each input that it holds, the bytes that its values are made of, or why they are not."""
+        ...
+
 
 class Dataset(Protocol):
     """What the rest of edgeopt sees of data."""
@@ -70,6 +76,8 @@ class Dataset(Protocol):
     def columns(self) -> tuple[str, ...]: ...
 
     def column(self, name: str, indices: Array) -> Array: ...
+
+    def levels(self) -> Mapping[str, Levels | str]: ...
 
 
 class StreamedDataset:
@@ -152,6 +160,10 @@ class StreamedDataset:
             return np.asarray(getattr(self, name))[indices]
         stored = self._source.column(name, indices) if name not in self._fixed else None
         return stored if stored is not None else np.stack([feeds[name] for feeds in self.samples(indices)])
+
+    def levels(self) -> Mapping[str, Levels | str]:
+        """Of each input, the bytes that its values are made of; or why they are not made of bytes."""
+        return {**dict.fromkeys(self._fixed, FIXED), **self._source.levels()}
 
     def _remember(self, stored: Feeds) -> bool:
         if self._remembers is None:

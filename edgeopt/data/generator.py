@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from edgeopt.core.errors import DataError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.dataset import Feeds, counted
 from edgeopt.data.fit import Array, fit
+from edgeopt.data.levels import normalised, normalises, of_array
+from edgeopt.data.preprocess import Preprocess
 
 
 class Generator:
@@ -30,7 +33,10 @@ class Generator:
         function: Callable[[], Iterable[Any]],
         inputs: Sequence[TensorSpec],
         free: Sequence[TensorSpec],
+        preprocess: Preprocess | None = None,
     ) -> None:
+        self._preprocess = preprocess or Preprocess()
+        self._dtypes: dict[str, np.dtype[Any]] = {}
         self.name = reference
         self.stamp: str | None = None  # code may read anything: only running it tells
         self.groups: Array | None = None
@@ -60,6 +66,13 @@ class Generator:
     def column(self, name: str, indices: Array) -> Array | None:  # noqa: ARG002 - it stores no arrays
         return None
 
+    def levels(self) -> dict[str, Levels | str]:
+        """See `Source`."""
+        return {
+            name: of_array(dtype, self._preprocess, self._inputs[name])
+            for name, dtype in self._dtypes.items()
+        }
+
     def _survey(self) -> tuple[int, Array | None]:
         labels: list[Any] = []
         count = 0
@@ -69,6 +82,9 @@ class Generator:
                 self._first = _digest(values)
             elif tuple(values) != self.arrays:
                 raise DataError(f"sample {count - 1} of {self.name} has other inputs than the first")
+            for name, value in values.items():
+                first = self._dtypes.setdefault(name, value.dtype)
+                self._dtypes[name] = np.promote_types(first, value.dtype) if first != value.dtype else first
             labels.append(label)
         if not count:
             raise DataError(f"{self.name} yielded no samples")
@@ -122,8 +138,13 @@ class Generator:
         feeds = {}
         for name, value in values.items():
             spec = self._inputs[name]
-            full = value if value.ndim == len(spec.shape) else value[None]
-            feeds[name] = fit(spec, full, f"sample {index} of {self.name}")
+            full, where = (
+                value if value.ndim == len(spec.shape) else value[None],
+                f"sample {index} of {self.name}",
+            )
+            if normalises(self._preprocess, spec, full.dtype):
+                full = normalised(full, self._preprocess, spec, where)
+            feeds[name] = fit(spec, full, where)
         return feeds
 
     def _check_first(self, values: dict[str, Array]) -> None:

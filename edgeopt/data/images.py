@@ -10,10 +10,12 @@ from PIL import Image
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import DataError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.dataset import Feeds
 from edgeopt.data.fit import Array, fit
 from edgeopt.data.folder import Folder
+from edgeopt.data.levels import of_pixels
 from edgeopt.data.preprocess import Preprocess
 
 # More than 8 bits a channel would be clipped to white without a word.
@@ -41,6 +43,10 @@ class Images:
 
     def column(self, name: str, indices: Array) -> Array | None:  # noqa: ARG002 - files hold no arrays
         return None
+
+    def levels(self) -> dict[str, Levels | str]:
+        """See `Source`."""
+        return {self._spec.name: of_pixels(self._preprocess, self._spec, self._layout())}
 
     def _layout(self) -> str:
         if self._preprocess.layout:

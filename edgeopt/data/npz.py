@@ -9,10 +9,13 @@ import numpy as np
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import DataError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.dataset import Feeds
 from edgeopt.data.fit import Array, castable, element_type, fit, shape_fits
+from edgeopt.data.levels import normalised, normalises, of_array
 from edgeopt.data.npy_member import Member, members
+from edgeopt.data.preprocess import Preprocess
 
 
 class Npz:
@@ -27,12 +30,21 @@ class Npz:
             does not take.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[TensorSpec]) -> None:
+    def __init__(
+        self, path: Path, inputs: Sequence[TensorSpec], preprocess: Preprocess | None = None
+    ) -> None:
+        self._preprocess = preprocess or Preprocess()
         self.name = path.name
         self._members = members(path)
         self._inputs = {spec.name: spec for spec in inputs if spec.name in self._members}
         stat = path.stat()
-        self.stamp: str | None = value_digest("npz", str(path), stat.st_size, stat.st_mtime_ns)
+        self.stamp: str | None = value_digest(
+            "npz",
+            str(path),
+            stat.st_size,
+            stat.st_mtime_ns,
+            *([repr(preprocess)] if self._preprocess.arrays else []),
+        )
         self.classes: tuple[str, ...] | None = None
         self._length = self._common_length()
         self.arrays = tuple(sorted(name for name in self._members if self._is_per_sample(name)))
@@ -51,9 +63,22 @@ class Npz:
         for index, row in zip(order, rows, strict=True):
             where = f"sample {int(index)} of {self.name}"
             yield {
-                spec.name: fit(spec, value if value.ndim == len(spec.shape) else value[None], where)
+                spec.name: fit(spec, self._pixels(spec, value, where), where)
                 for spec, value in zip(self._inputs.values(), row, strict=True)
             }
+
+    def _pixels(self, spec: TensorSpec, value: Array, where: str) -> Array:
+        whole = value if value.ndim == len(spec.shape) else value[None]
+        if normalises(self._preprocess, spec, whole.dtype):
+            return normalised(whole, self._preprocess, spec, where)
+        return whole
+
+    def levels(self) -> dict[str, Levels | str]:
+        """See `Source`."""
+        return {
+            name: of_array(self._members[name].dtype, self._preprocess, spec)
+            for name, spec in self._inputs.items()
+        }
 
     def column(self, name: str, indices: Array) -> Array | None:
         member = self._members.get(name)

@@ -34,6 +34,8 @@ class Preprocess:
         layout: None takes what the input's shape says.
         sample_rate: In Hz; None keeps the files' own, which must agree.
         mono: Mix channels down; False keeps (channels, samples).
+        arrays: Scale, mean and std also act on uint8 arrays (`.npz`, `module:function`) whose input takes
+            floats: they hold pixels, in the layout of the input.
     """
 
     color: Literal["gray", "rgb"] | None = None
@@ -46,6 +48,7 @@ class Preprocess:
     sample_rate: int | None = None
     log_mel: LogMel | None = None
     mono: bool = True
+    arrays: bool = False
 
     @property
     def is_scaled(self) -> bool:
@@ -139,4 +142,5 @@ _READERS: dict[str, Any] = {
     "sample_rate": _count,
     "log_mel": _log_mel,
     "mono": _flag,
+    "arrays": _flag,
 }

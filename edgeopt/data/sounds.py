@@ -11,10 +11,12 @@ import soundfile
 
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import DataError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.dataset import Feeds
 from edgeopt.data.fit import Array, fit
 from edgeopt.data.folder import Folder
+from edgeopt.data.levels import SOUND
 from edgeopt.data.log_mel import log_mel, samples_of_frames
 from edgeopt.data.preprocess import Preprocess
 
@@ -47,6 +49,10 @@ class Sounds:
 
     def column(self, name: str, indices: Array) -> Array | None:  # noqa: ARG002 - files hold no arrays
         return None
+
+    def levels(self) -> dict[str, Levels | str]:
+        """See `Source`."""
+        return {self._spec.name: SOUND}
 
     def _value(self, file: Path) -> Array:
         wave, rate_hz = decode(file, self._preprocess.mono)

@@ -27,7 +27,8 @@ def open_data(
     Args:
         source: An `.npz` file, a folder of images or WAV files, or `module:function`.
         inputs: What the model takes; open sizes are settled by the data (`Dataset.shapes`).
-        preprocess: For images and sounds. Arrays (`.npz`, generators) are fed as they are.
+        preprocess: For images and sounds. Arrays (`.npz`, generators) are fed as they are, unless it says
+            `arrays`.
         fixed: Values of inputs that the data does not hold (`fixed.parse_fixed`).
         base: The project folder: relative paths and modules are looked up in it.
         digests: Remembers data sets that passed, so that an unchanged file is not read through again.
@@ -63,11 +64,11 @@ def _open(
             )
         from edgeopt.data.npz import Npz
 
-        return Npz(path, inputs)
+        return Npz(path, inputs, preprocess)
     if is_reference(source):
         from edgeopt.data.generator import Generator
 
-        return Generator(source, load_function(source, base), inputs, free)
+        return Generator(source, load_function(source, base), inputs, free, preprocess)
     raise ConfigError(f"there is no data at {path}", hint="an .npz file, a folder, or module:function")
 
 

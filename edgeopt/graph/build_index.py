@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeopt.core.errors import EdgeoptError
+from edgeopt.core.interface import Interface, from_json, to_json
 from edgeopt.graph.artifacts import Artifacts
 
 INDEX = "index.jsonl"
@@ -22,12 +23,14 @@ class Built:
         size_bytes: Its size.
         opset: Of the default domain.
         ir_version: As the file says.
+        interface: How its inputs differ from the original's.
     """
 
     sha256: str
     size_bytes: int
     opset: int
     ir_version: int
+    interface: Interface = ()
 
 
 class BuildIndex:
@@ -74,14 +77,18 @@ class BuildIndex:
         found = built is not None and self._artifacts.restore(built.sha256, built.size_bytes)
         return built if found else None
 
-    def add(self, key: str, content: bytes, opset: int, ir_version: int) -> Built:
+    def add(self, key: str, content: bytes, opset: int, ir_version: int, interface: Interface = ()) -> Built:
         """Write a file, and remember that `key` gives it.
 
         Raises:
             EdgeoptError: Disk full, permission.
         """
-        built = Built(self._artifacts.write(content), len(content), opset, ir_version)
-        line = json.dumps({"key": key} | asdict(built), sort_keys=True).encode() + b"\n"
+        built = Built(self._artifacts.write(content), len(content), opset, ir_version, interface)
+        fields = {
+            "key": key, "sha256": built.sha256, "size_bytes": built.size_bytes, "opset": opset,
+            "ir_version": ir_version, "interface": to_json(interface),
+        }  # fmt: skip
+        line = json.dumps(fields, sort_keys=True).encode() + b"\n"
         try:
             with self._file.open("ab") as stream:
                 stream.write((b"\n" if self._is_torn else b"") + line)
@@ -97,7 +104,9 @@ class BuildIndex:
     def _read(self, line: bytes) -> None:
         try:
             fields = json.loads(line)
-            key, sizes = str(fields["key"]), [int(fields[n]) for n in ("size_bytes", "opset", "ir_version")]
-            self._known[key] = Built(str(fields["sha256"]), *sizes)
+            key = str(fields["key"])
+            size_bytes, opset, ir_version = (int(fields[n]) for n in ("size_bytes", "opset", "ir_version"))
+            interface = from_json(fields.get("interface", ()))
+            self._known[key] = Built(str(fields["sha256"]), size_bytes, opset, ir_version, interface)
         except (ValueError, KeyError, TypeError):
             return

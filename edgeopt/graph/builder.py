@@ -14,10 +14,12 @@ from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, EdgeoptError, ModelError
+from edgeopt.core.interface import Interface
 from edgeopt.core.space import SearchSpace
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.build_index import BuildIndex
 from edgeopt.graph.calibration import Ranges
+from edgeopt.graph.interface import interface_of, levels_of
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.precision._edit import MARK
@@ -130,6 +132,7 @@ class Builder:
         return value_digest(
             self._model.digest,
             [(spec.name, spec.shape) for spec in self._model.inputs],
+            *([repr(made_of)] if (made_of := self._bytes()) else []),
             self._ranges.digest if self._ranges is not None else None,
             BUILDER_VERSION,
             [self._max_opset, self._max_ir, self._unsigned, self._seven_bits],
@@ -167,10 +170,11 @@ class Builder:
             session_options=session_options(candidate),
             opset=built.opset,
             ir_version=built.ir_version,
+            interface=built.interface,
         )
 
-    def _content(self, candidate: Candidate, named: bool) -> tuple[bytes, int, int]:
-        """The file, its opset and its IR version."""
+    def _content(self, candidate: Candidate, named: bool) -> tuple[bytes, int, int, Interface]:
+        """The file, its opset, its IR version, and how its inputs differ from the original's."""
         schemes, variant = _chosen_schemes(candidate), self._variant(candidate)
         if not schemes and not _enabled(candidate) and variant is None:
             content = self._model.path.read_bytes()
@@ -178,7 +182,7 @@ class Builder:
             if (
                 fits and not named and hashlib.sha256(content).hexdigest() == self._model.digest
             ):  # no external data
-                return content, self._model.opset, self._model.ir_version
+                return content, self._model.opset, self._model.ir_version, ()
             graph = self._model.ir.clone()
         else:
             graph = self._rewrite(candidate, for_precision=bool(schemes), variant=variant)
@@ -193,7 +197,7 @@ class Builder:
             onnx.checker.check_model(outline)
         except (ModelError, onnx.checker.ValidationError) as error:
             raise CandidateFailed(f"the candidate cannot be built: {_first_line(error)}") from error
-        return content, opset, ir_version
+        return content, opset, ir_version, interface_of(graph.metadata_props)
 
     def _variant(self, candidate: Candidate) -> Variant | None:
         """The changed model that a candidate starts from; None for the model itself."""
@@ -242,6 +246,11 @@ class Builder:
         if sum(kept is not None for kept in self._rewritten.values()) > _KEPT_REWRITTEN:
             del self._rewritten[next(key for key, kept in self._rewritten.items() if kept is not None)]
         return graph
+
+    def _bytes(self) -> dict[str, object]:
+        """Which bytes the inputs' values are made of, where that is known: rewrites write it into graphs."""
+        known = {str(value.name): levels_of(value) for value in self._model.ir.graph.inputs}
+        return {name: levels for name, levels in known.items() if not isinstance(levels, str)}
 
     def _base(self, *, raised: bool) -> ir.Model:
         if raised not in self._bases:

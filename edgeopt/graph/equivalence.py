@@ -11,7 +11,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgeopt.core.errors import RewriteError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
+from edgeopt.runtimes.feeding import fed, values_of
 
 if TYPE_CHECKING:
     from edgeopt.graph.model import Model
@@ -42,6 +44,9 @@ def check(
 ) -> None:
     """Compare the outputs of two models on random inputs and on samples.
 
+    Where the rewritten file takes its inputs otherwise (`graph.interface`), both get the same ones, each as
+    it takes them; random bytes, where it takes bytes.
+
     Args:
         original: Frozen.
         rewritten: Content of the rewritten file.
@@ -55,14 +60,19 @@ def check(
         RewriteError: The checker refuses the rewritten model, or an output differs; names the output and the
             worst error.
     """
+    from edgeopt.graph.interface import interface_in
     from edgeopt.graph.serialize import to_bytes
 
     check_file(rewritten)
+    interface = interface_in(rewritten)
+    levels = {change.name: change.levels for change in interface if change.levels is not None}
     before = to_bytes(original.ir)
     names = [spec.name for spec in original.outputs]
-    randoms = ({**feeds, **(fixed or {})} for feeds in random_feeds(original.inputs, RANDOM_SAMPLES, seed))
+    randoms = (
+        {**feeds, **(fixed or {})} for feeds in random_feeds(original.inputs, RANDOM_SAMPLES, seed, levels)
+    )
     for feeds in (*randoms, *samples):
-        compare(names, run(before, feeds), run(rewritten, feeds), rtol)
+        compare(names, run(before, feeds), run(rewritten, fed(interface, feeds)), rtol)
 
 
 def check_file(content: bytes) -> None:
@@ -126,16 +136,23 @@ def worst_error(expected: NDArray[np.generic], actual: NDArray[np.generic]) -> f
 
 
 def random_feeds(
-    inputs: Sequence[TensorSpec], count: int, seed: int
+    inputs: Sequence[TensorSpec], count: int, seed: int, levels: Mapping[str, Levels] | None = None
 ) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """Random inputs of a frozen model: floats are standard normal, integers 0 or 1, bytes 0 to 255."""
+    """Random inputs of a frozen model: floats are standard normal, integers 0 or 1, bytes 0 to 255.
+
+    Args:
+        levels: By input, the bytes that its values are made of: then they are values of random bytes.
+    """
     generator = np.random.default_rng(seed)
     for _ in range(count):
-        yield {spec.name: _random(spec, generator) for spec in inputs}
+        yield {spec.name: _random(spec, generator, (levels or {}).get(spec.name)) for spec in inputs}
 
 
-def _random(spec: TensorSpec, generator: np.random.Generator) -> NDArray[np.generic]:
+def _random(spec: TensorSpec, generator: np.random.Generator, levels: Levels | None) -> NDArray[np.generic]:
     shape = tuple(size or 1 for size in spec.shape)
+    if levels is not None:
+        pixels = np.asarray(generator.integers(0, 256, shape), np.uint8)
+        return np.asarray(values_of(levels, pixels, spec.dtype))
     if spec.dtype == "object":
         return np.full(shape, "a", dtype=object)
     kind = np.dtype(spec.dtype)

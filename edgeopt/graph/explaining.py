@@ -19,12 +19,14 @@ class Explained:
     Attributes:
         name: Of the rewrite.
         exact: The outputs stay the same, up to rounding.
+        allowed_by: What has to be allowed for it (`--allow-interface`); None: it changes no input.
         places: Region -> how often it applies there, by itself or after others.
         refused: Reason -> the nodes at which it does not apply for it.
     """
 
     name: str
     exact: bool
+    allowed_by: str | None
     places: dict[str, int]
     refused: dict[str, tuple[str, ...]]
 
@@ -47,7 +49,7 @@ def explain(model: Model) -> list[Explained]:
         model: Of `freeze`; it is not changed.
     """
     found = regions(model)
-    counts = rewriting.applicable(model, found).counts
+    counts = rewriting.applicable(model, found, rewriting.interfaces()).counts
     tagged = model.ir.clone()
     tag(tagged, found)
     refused: dict[str, dict[str, list[str]]] = {}
@@ -57,6 +59,7 @@ def explain(model: Model) -> list[Explained]:
         Explained(
             name,
             rewriting.is_exact(name),
+            rewriting.changes(name),
             dict(Counter(counts.get(name, {}))),
             {reason: tuple(nodes) for reason, nodes in refused.get(name, {}).items()},
         )

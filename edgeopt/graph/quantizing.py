@@ -14,7 +14,7 @@ from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.clipping import METHODS
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.precision import _arithmetic as arithmetic
-from edgeopt.graph.precision import _qdq
+from edgeopt.graph.precision import _bytes, _qdq
 from edgeopt.graph.precision._edit import Edit, drop_unused
 from edgeopt.graph.precision._equalization import Pair, equalize, pairs, range_of
 from edgeopt.graph.precision._rounding import METHODS as ROUNDINGS
@@ -86,6 +86,10 @@ class Quantizer:
             return precision.scheme(scheme_of(node)).STATIC
 
         ranges = self._clipped(candidate.chosen("quantization:ranges", METHODS[0]) or METHODS[0])
+        if ranges is not None:
+            _bytes.center(graph, is_static, self._weights)
+        if ranges is not None and (known := _bytes.ranges(graph, ranges.by_tensor)):
+            ranges = replace(ranges, by_tensor={**ranges.by_tensor, **known})
         rounding = None
         if self.needs_statistics(schemes, candidate):
             method = candidate.chosen("quantization:weights", ROUNDINGS[0]) or ROUNDINGS[0]
@@ -111,6 +115,7 @@ class Quantizer:
             chosen = edit.scheme_of(node)
             if chosen != precision.UNCHANGED and node.graph is not None:  # None: merged into another
                 precision.scheme(chosen).apply(node, edit)
+        _bytes.drop_quantizing(graph)
         drop_unused(graph)
 
     @staticmethod

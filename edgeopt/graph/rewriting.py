@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, cast
@@ -12,6 +12,7 @@ import onnx_ir
 from edgeopt.core import plugins
 from edgeopt.core.errors import RewriteError
 from edgeopt.core.region import Region
+from edgeopt.graph.interface import record
 from edgeopt.graph.matching import Found, Refusal
 from edgeopt.graph.regions import REGION_TAG, region_of, tag
 from edgeopt.graph.rewrites import Rewrite
@@ -96,14 +97,21 @@ def apply(model: onnx_ir.Model, enabled: Callable[[str, str], bool]) -> list[App
                 tried[name] = len(applications)
         if len(applications) == before:
             break
+    record(model)
     return applications
 
 
-def applicable(model: Model, found: Iterable[Region]) -> Applicable:
+def applicable(model: Model, found: Iterable[Region], interface: Collection[str] = ()) -> Applicable:
     """How often each rewrite could be applied in each region.
 
     Counted with all usual rewrites on, with each rewrite alone, and with each other one on top of the usual
-    ones, as one may open the way for another or take it; the largest count stands.
+    ones, as one may open the way for another or take it; the largest count stands. Where changes of the
+    interface are allowed, all of that once more behind them.
+
+    Args:
+        model: Frozen.
+        found: Its regions.
+        interface: What may change (`uint8-input`): other rewrites that do are left out.
     """
     tagged = model.ir.clone()
     tag(tagged, found)
@@ -117,13 +125,20 @@ def applicable(model: Model, found: Iterable[Region]) -> Applicable:
             regions = counts.setdefault(name, {})
             regions[region] = max(number, regions.get(region, 0))
 
-    usual = frozenset(name for name in in_order() if is_usual(name))
+    offered = [name for name in in_order() if changes(name) is None or changes(name) in interface]
+    usual = frozenset(name for name in offered if is_usual(name))
+    changing = frozenset(name for name in offered if changes(name) is not None)
     count(rewritten := tagged.clone(), usual)
-    for name in in_order():
+    for name in offered:
         if _is_found(tagged, name):
             count(tagged.clone(), frozenset({name}))
         if name not in usual and _is_found(rewritten, name):
             count(rewritten.clone(), frozenset({name}))
+    if any(counts.get(name) for name in changing):
+        count(changed := tagged.clone(), usual | changing)
+        for name in offered:
+            if name not in usual and _is_found(changed, name):
+                count(changed.clone(), frozenset({name}))
     return Applicable(counts, rewritten)
 
 
@@ -142,13 +157,24 @@ def is_exact(rewrite: str) -> bool:
     return load(rewrite).EXACT
 
 
+def changes(rewrite: str) -> str | None:
+    """What of the model's interface a rewrite changes (`uint8-input`), which a user has to allow; or None."""
+    return getattr(load(rewrite), "INTERFACE", None)
+
+
+def interfaces() -> tuple[str, ...]:
+    """All that `--allow-interface` may allow, sorted."""
+    return tuple(sorted({found for name in in_order() if (found := changes(name)) is not None}))
+
+
 def is_usual(rewrite: str) -> bool:
     """Whether the well-known recipes make a rewrite everywhere: it is exact, and hardly ever slower.
 
     A file that sets `SITUATIONAL = True` says that it is faster in some places and slower in others: then
-    only the search decides, place by place.
+    only the search decides, place by place. A change of the interface is no recipe's.
     """
-    return is_exact(rewrite) and not getattr(load(rewrite), "SITUATIONAL", False)
+    situational = getattr(load(rewrite), "SITUATIONAL", False) or changes(rewrite) is not None
+    return is_exact(rewrite) and not situational
 
 
 def load(name: str) -> Rewrite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -32,6 +32,7 @@ def search_space(
     fast_cores: int | None = None,
     structure: bool = False,
     unsigned: bool = False,
+    interface: Collection[str] = (),
 ) -> SearchSpace:
     """The decision points of a frozen model, in topological order of their regions.
 
@@ -42,13 +43,14 @@ def search_space(
         fast_cores: Of a board with slow ones beside them: as many threads are the default.
         structure: Whether changes of structure are offered, if there is data to judge them by.
         unsigned: Whether the board wants unsigned activations (`builder.wants_unsigned`).
+        interface: What of the inputs may change (`--allow-interface`).
 
     Returns:
         Per region how its structure can be changed, its applicable rewrites, then its precision (only where
         some scheme applies); then how static schemes quantize, last the runtime's settings.
     """
     found = regions(model)
-    applicable = rewriting.applicable(model, found)
+    applicable = rewriting.applicable(model, found, interface)
     rewrites = applicable.counts
     tagged = model.ir.clone()
     tag(tagged, found)

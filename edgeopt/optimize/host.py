@@ -16,6 +16,7 @@ from edgeopt.graph.equivalence import Run as RunBytes
 from edgeopt.graph.model import Model
 from edgeopt.graph.regions import regions
 from edgeopt.optimize.batch import Batch, Run
+from edgeopt.runtimes.feeding import fed
 from edgeopt.runtimes.onnxruntime import Session
 from edgeopt.runtimes.probe import Probe
 
@@ -42,7 +43,8 @@ class Host:
         self._loadable: set[tuple[str, object]] = set()
 
     def run(self, artifact: Artifact) -> Run:
-        """Inference of single samples, at the optimization level of the board: it changes rounding.
+        """Inference of single samples of the original's inputs, at the optimization level of the board: it
+        changes rounding.
 
         Raises:
             CandidateFailed: The runtime refuses the artifact, or dies of it.
@@ -53,7 +55,8 @@ class Host:
         if (artifact.sha256, level) not in self._loadable:
             self._probe.check(artifact.path, options)
             self._loadable.add((artifact.sha256, level))
-        return self.batch.run(Session(artifact.path, options).run)
+        session, interface = Session(artifact.path, options), artifact.interface
+        return self.batch.run(lambda feeds: session.run(fed(interface, feeds)))
 
     def load(self, model: bytes, options: Mapping[str, object]) -> Session:
         """Load a model that is in no file.

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from edgeopt.boards.board import Feeds
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import ConfigError
+from edgeopt.core.interface import Levels
 from edgeopt.core.tensor import TensorSpec
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.data.dataset import Dataset
 from edgeopt.data.fixed import fixed_feed, parse_fixed, with_state
+from edgeopt.data.levels import FIXED, common, of_preprocess
 from edgeopt.data.metrics import resolve
 from edgeopt.data.preprocess import Preprocess
 from edgeopt.data.source import open_data
@@ -23,6 +25,7 @@ from edgeopt.data.split import Part, Parts, split
 from edgeopt.data.streams import check_state
 from edgeopt.graph.calibration import Samples
 from edgeopt.graph.equivalence import random_feeds
+from edgeopt.graph.interface import annotate
 from edgeopt.graph.model import Model, freeze, load
 from edgeopt.optimize.batch import Batch, BatchedSamples, Run, with_shapes
 from edgeopt.optimize.host import host_options
@@ -46,16 +49,21 @@ class RandomSamples:
     inputs: tuple[TensorSpec, ...]
     seed: int
     fixed: Feeds
+    levels: Mapping[str, Levels] = field(default_factory=dict)
     count: int = 32
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(
-            self, "digest", value_digest("random", [str(i) for i in self.inputs], self.seed, self.count)
-        )
+            self, "digest", value_digest(
+                "random", [str(i) for i in self.inputs], self.seed, self.count,
+                *([repr(dict(self.levels))] if self.levels else []),
+            ),
+        )  # fmt: skip
 
     def samples(self) -> Iterator[Feeds]:
-        return ({**feeds, **self.fixed} for feeds in random_feeds(self.inputs, self.count, self.seed))
+        randoms = random_feeds(self.inputs, self.count, self.seed, self.levels)
+        return ({**feeds, **self.fixed} for feeds in randoms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Inputs:
         original: Inference of single samples by the original.
         state: `{output: input}` of a streaming model.
         fixed: The inputs that `--fixed` and `[model] state` set.
+        levels: By input, the bytes that its values are made of, where `--allow-interface` asks for it.
     """
 
     model: Model
@@ -82,6 +91,7 @@ class Inputs:
     fixed: Feeds
     original: Run
     state: Mapping[str, str]
+    levels: Mapping[str, Levels] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -98,7 +108,7 @@ class Inputs:
     def calibration(self) -> Samples:
         """What ranges are collected from."""
         if self.parts is None:
-            return RandomSamples(self.model.inputs, self.seed, self.fixed)
+            return RandomSamples(self.model.inputs, self.seed, self.fixed, self.levels)
         return self.fed(self.parts.calibration)
 
     def fed(self, part: Part) -> BatchedSamples:
@@ -142,10 +152,15 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
             raise ConfigError("--calibration, --confirm and --metric need --data")
         model = freeze(loaded, batch.shapes(loaded.inputs, said.shapes))
         fixed = _fixed(model.inputs, said)
-        feeds = {**next(random_feeds(model.inputs, 1, options.seed)), **fixed}
+        free = [spec for spec in model.inputs if spec.name not in fixed]
+        said_bytes = of_preprocess(Preprocess.parse(said.preprocess), free) if options.allow_interface else {}
+        levels = _noted(model, {**said_bytes, **dict.fromkeys(fixed, FIXED)}, options)
+        feeds = {**next(random_feeds(model.inputs, 1, options.seed, levels)), **fixed}
         remark = UNVERIFIED if options.allow_unverified else NO_DATA
         run = batch.run(Session(model.path, host_options(model)).run)
-        return Inputs(model, feeds, batch, None, None, options.seed, (remark,), fixed, run, said.state)
+        return Inputs(
+            model, feeds, batch, None, None, options.seed, (remark,), fixed, run, said.state, levels
+        )
     specs = with_shapes(loaded.inputs, said.shapes)
     searched = _open(said.search, specs, said)
     calibration, confirm = (
@@ -162,7 +177,21 @@ def open_inputs(options: OptimizeOptions) -> Inputs:
         max_drop=options.objective.max_drop, seed=options.seed,
     )  # fmt: skip
     fixed = _fixed(model.inputs, said)
-    return Inputs(model, batch.fill(first), batch, parts, gate, options.seed, (), fixed, run, said.state)
+    known = common([part.dataset.levels() for part in (parts.calibration, parts.search, parts.confirm)])
+    levels = _noted(model, known, options)
+    return Inputs(
+        model, batch.fill(first), batch, parts, gate, options.seed, (), fixed, run, said.state, levels
+    )
+
+
+def _noted(model: Model, known: Mapping[str, Levels | str], options: OptimizeOptions) -> dict[str, Levels]:
+    """Note in the graph which bytes its inputs are made of, or why they are not; those that are."""
+    if not options.allow_interface:
+        return {}
+    fed_back = dict.fromkeys(options.data.state.values(), "it is a state, which the model itself computes")
+    noted = {**known, **fed_back}
+    annotate(model.ir, noted)
+    return {name: levels for name, levels in noted.items() if isinstance(levels, Levels)}
 
 
 def _fixed(specs: Sequence[TensorSpec], said: DataOptions) -> dict[str, NDArray[np.generic]]:

@@ -44,6 +44,7 @@ from edgeopt.graph.workload import workload
 from edgeopt.optimize import kept
 from edgeopt.optimize.host import Host, host_options, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
+from edgeopt.optimize.interface import described, left_out
 from edgeopt.options import OptimizeOptions
 from edgeopt.runtimes import onnxruntime
 from edgeopt.runtimes.probe import Probe
@@ -140,8 +141,10 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         restructures = options.structure and ranges is not None and inputs.parts is not None
         space = search_space(
             inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast, structure=restructures,
-            unsigned=wants_unsigned(board.facts.machine),
+            unsigned=wants_unsigned(board.facts.machine), interface=options.allow_interface,
         )  # fmt: skip
+        for remark in left_out(inputs.model, space, options.allow_interface):
+            observer.announce(remark)
         space = _fixed_threads(space, options.threads, cores, board)
         context = SearchContext(
             space=space,
@@ -385,6 +388,7 @@ def _identity(
         "sampler": options.sampler,
         **({"structure": "searched"} if options.structure else {}),
         **({"policy": policy.digest} if policy else {}),
+        **described(options.allow_interface, inputs.levels),
         **goal,
     }
 

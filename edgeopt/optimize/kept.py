@@ -17,6 +17,8 @@ NOTE = "options"
 FIELDS = (
     "effort", "sampler", "policy", "threads", "seed", "allow_unverified", "allow_modelled_energy",
 )  # fmt: skip
+INTERFACE = "allow_interface"
+"""Only noted where something is allowed: a study of an older edgeopt still resumes."""
 
 
 def to_json(options: OptimizeOptions) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def to_json(options: OptimizeOptions) -> dict[str, Any]:
         "data": data,
         "objective": asdict(options.objective),
         **{name: getattr(options, name) for name in FIELDS},
+        **({INTERFACE: list(options.allow_interface)} if options.allow_interface else {}),
     }
     plain: dict[str, Any] = json.loads(json.dumps(fields))  # equal to what is read back
     return plain
@@ -58,4 +61,7 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
             Setting.from_json(goal["conditions"]),
         ),
     )
-    return replace(options, **{name: fields[name] for name in FIELDS if name in fields})
+    allowed = tuple(fields.get(INTERFACE, ()))
+    return replace(
+        options, allow_interface=allowed, **{name: fields[name] for name in FIELDS if name in fields}
+    )

@@ -14,6 +14,7 @@ from edgeopt.evaluate import Prepared
 from edgeopt.graph.attribution import attribute
 from edgeopt.graph.references import references
 from edgeopt.optimize.clock import BudgetClock, is_measured
+from edgeopt.optimize.interface import starts
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.patience import patiently
 from edgeopt.optimize.pipeline import Pipeline, Work
@@ -110,24 +111,32 @@ def run_search(job: Job, clock: BudgetClock) -> None:
     """
     job.observer.stage("search", clock.budget.trials)
     ahead = job.board.provenance == "measured" and not job.board.is_this_machine
+    under_way: Candidate | None = None
     with Pipeline(ahead, job.give_up) as pipeline:
         while True:
             trials = job.store.trials
             is_over = clock.is_over(trials, int(pipeline.is_busy)) or exhausted(job.space, trials)
             if is_over and not pipeline.is_busy:
                 return
-            following = None if is_over else _propose(job)
+            following = None if is_over else _propose(job, under_way)
             if pipeline.is_busy:
                 _told(job, clock, pipeline.result())
+            under_way = None if following is None else following[1].candidate
             if following is not None:
                 pipeline.start(_work(job, *following))
                 if not ahead:
                     _told(job, clock, pipeline.result())
 
 
-def _propose(job: Job) -> tuple[int, Prepared]:
-    number, candidate = job.store.ask()
-    return number, job.evaluator.prepare(candidate)
+def _propose(job: Job, under_way: Candidate | None) -> tuple[int, Prepared]:
+    """The next candidate, built: where inputs may change, what that is worth first."""
+    allowed = job.options.allow_interface
+    starting = starts(job.space, job.options.objective, job.store.trials, allowed) if allowed else ()
+    given = next((candidate for candidate in starting if candidate != under_way), None)
+    if given is None:
+        number, candidate = job.store.ask()
+        return number, job.evaluator.prepare(candidate)
+    return job.store.ask_candidate(given, "candidate", ""), job.evaluator.prepare(given)
 
 
 def _work(job: Job, number: int, prepared: Prepared) -> Work:

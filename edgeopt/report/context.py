@@ -86,7 +86,7 @@ def thin(latencies_ms: Sequence[float], kept: int = KEPT_SAMPLES) -> tuple[float
     return tuple(float(f"{value:.5g}") for value in ordered)
 
 
-WINNER = ("decisions", "session_options")
+WINNER = ("decisions", "session_options", "interface")
 """Of the best trial, repeated at the top of `best.json`: what a program that builds or runs it looks for."""
 
 

@@ -36,6 +36,7 @@ def trial_document(
         "accuracy": accuracy.score if accuracy else None,
         "drop": accuracy.drop if accuracy else None,
         "decisions": decisions,
+        "interface": [change.document() for change in artifact.interface] if artifact else [],
     } | measurement_document(said)
 
 

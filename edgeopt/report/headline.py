@@ -114,6 +114,26 @@ def worse(document: Document) -> list[str]:
     ]
 
 
+def interface(document: Document) -> list[str]:
+    """How the best is fed otherwise than the original, a sentence for each input that changed."""
+    return [
+        f"Input {change['name']} is now {_taken(change['to'])}, it was {_taken(change['from'])}: "
+        f"{change['how']}. {INTERFACE[change['levels'] is not None]}"
+        for change in (document.get("best") or {}).get("interface", ())
+    ]
+
+
+INTERFACE = {
+    True: "The best was timed with bytes, the original with its floats: to convert to floats before "
+    "inference is no longer needed, and that time is in neither figure.",
+    False: "Each was timed with its own layout: to reorder before inference is in neither figure.",
+}
+
+
+def _taken(spec: Mapping[str, Any]) -> str:
+    return f"{spec['dtype']}{spec['shape']}"
+
+
 def best_reference(document: Document, figure: str) -> Document | None:
     """The feasible reference that is best on a figure."""
     feasible = [

@@ -75,6 +75,7 @@ def render(document: Mapping[str, Any], trials: Sequence[Trial], context: Report
         model=Path(str(document["model"])).name,
         verdict=headline.verdict(document, objective) if best else "No variant meets the limits.",
         accuracy=headline.accuracy(document, context.original_score),
+        interface=headline.interface(document),
         changes=headline.changes(document) if best else [],
         worse=_worse(document, context) if best else [],
         won=_won(document, context) if best else [],

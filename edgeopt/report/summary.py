@@ -30,6 +30,7 @@ def summary(
         style = "bold green" if document["verdict"] == "improved" else "bold"
         parts.append(Text(headline.verdict(document, objective), style=style))
         parts.append(Text(headline.accuracy(document, _original_score(document))))
+        parts += [Text(line) for line in headline.interface(document)]
         if promise := headline.promise(document):
             parts.append(Text(promise, style="yellow"))
     else:

@@ -95,6 +95,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "power_w": measurement.power_w.value if measurement and measurement.power_w else None,
         "size_bytes": artifact.size_bytes if artifact else None,
         "sha256": artifact.sha256 if artifact else None,
+        "interface": "; ".join(f"{c.after} for {c.before}" for c in artifact.interface) if artifact else None,
         "accuracy": accuracy.score if accuracy else None,
         "drop": accuracy.drop if accuracy else None,
         "n": accuracy.n if accuracy else None,

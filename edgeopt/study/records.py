@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
+from edgeopt.core.interface import from_json as from_json_of_interface
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Accuracy, Trial
@@ -56,7 +57,7 @@ def from_json(
         state=record["state"],
         kind=record["kind"],
         name=record["name"],
-        artifact=Artifact(**(artifact | {"path": samples.parent / artifact["path"]})) if artifact else None,
+        artifact=_artifact(artifact, samples.parent) if artifact else None,
         measurement=Measurement.from_json(measurement, load_samples(samples, number))
         if measurement
         else None,
@@ -70,6 +71,11 @@ def from_json(
 def predictions(fields: Json | None) -> dict[str, Quantity]:
     """`Trial.predicted` from what the sampler left with its trial."""
     return {figure: Quantity(**quantity) for figure, quantity in (fields or {}).items()}
+
+
+def _artifact(fields: Json, folder: Path) -> Artifact:
+    interface = from_json_of_interface(fields.get("interface", ()))
+    return Artifact(**(fields | {"path": folder / fields["path"], "interface": interface}))
 
 
 def _inside(path: Path, folder: Path) -> str:

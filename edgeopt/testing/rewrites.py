@@ -22,7 +22,7 @@ import onnx_ir
 from numpy.typing import NDArray
 
 from edgeopt.core.errors import RewriteError
-from edgeopt.graph import equivalence, rewriting
+from edgeopt.graph import equivalence, interface, rewriting
 from edgeopt.graph.model import Model, freeze, load, to_bytes
 from edgeopt.graph.regions import REGION_TAG, regions, tag
 from edgeopt.graph.rewrites import Example, Rewrite
@@ -55,6 +55,8 @@ def check_declaration(name: str, rewrite: Rewrite) -> None:
     _require(isinstance(rewrite.EXACT, bool), f"{name}: EXACT is not a bool")
     _require(0 <= rewrite.RTOL <= 1e-3 or not rewrite.EXACT, f"{name}: RTOL {rewrite.RTOL} is not exact")
     _require(isinstance(rewrite.ORDER, int), f"{name}: ORDER is not a number")
+    allowed_by = rewriting.changes(name)
+    _require(allowed_by is None or isinstance(allowed_by, str), f"{name}: INTERFACE is not a name")
     applies = {example.becomes is not None for example in rewrite.EXAMPLES}
     _require(applies == {True, False}, f"{name}: EXAMPLES must show where it applies and where it does not")
 
@@ -76,6 +78,7 @@ def check_example(name: str, rewrite: Rewrite, example: Example, path: Path) -> 
     found = _operators(outcome.graph)
     _require(found == example.becomes, f"{where}became {found} instead of {example.becomes}")
     _check_result(where, original, outcome)
+    _check_interface(where, name, original, outcome)
     try:
         equivalence.check(original, to_bytes(outcome.graph), [], run, rtol=rewrite.RTOL)
     except RewriteError as error:
@@ -85,7 +88,9 @@ def check_example(name: str, rewrite: Rewrite, example: Example, path: Path) -> 
 def example_model(example: Example, path: Path) -> Model:
     """The frozen model of an example."""
     onnx.save_model(onnx.parser.parse_model(example.model), path)
-    return freeze(load(path), {})
+    frozen = freeze(load(path), {})
+    interface.annotate(frozen.ir, example.levels)
+    return frozen
 
 
 def run(content: bytes, feeds: Mapping[str, NDArray[np.generic]]) -> Sequence[NDArray[np.generic]]:
@@ -137,6 +142,27 @@ def _check_result(where: str, original: Model, outcome: _Outcome) -> None:
     _require(not unused, f"{where}left constants behind that nothing reads: {sorted(unused)}")
     untyped = [v.name for v in _computed(outcome.graph) if v.name in _names(original.ir) and v.shape is None]
     _require(not untyped, f"{where}lost the shapes of {untyped}")
+
+
+def _check_interface(where: str, name: str, original: Model, outcome: _Outcome) -> None:
+    """Inputs change only where the rewrite says so, and each change is noted in the file."""
+    allowed_by = rewriting.changes(name)
+    noted = {change.name: change for change in interface.interface_of(outcome.graph.metadata_props)}
+    for spec, value in zip(original.inputs, outcome.graph.graph.inputs, strict=True):
+        shape = tuple(value.shape.numpy()) if value.shape is not None else None
+        now = (
+            value.dtype.numpy().name if value.dtype is not None and spec.dtype != "object" else spec.dtype,
+            shape,
+        )
+        if now == (spec.dtype, spec.shape):
+            _require(spec.name not in noted, f"{where}notes a change of {spec} that there is not")
+            continue
+        _require(allowed_by is not None, f"{where}changed the input {spec} to {now}")
+        _require(spec.name in noted, f"{where}changed the input {spec} without noting it")
+        change = noted[spec.name]
+        _require(change.before == spec, f"{where}notes {change.before} in place of {spec}")
+        _require((change.after.dtype, change.after.shape) == now, f"{where}notes {change.after}, it is {now}")
+        _require(change.allowed_by == (allowed_by,), f"{where}is allowed by {change.allowed_by}")
 
 
 def _unused(model: onnx_ir.Model) -> set[str]:

@@ -18,8 +18,10 @@ from onnx.backend.test.case.test_case import TestCase
 
 from edgeopt.core.errors import EdgeoptError
 from edgeopt.graph import rewriting
+from edgeopt.graph.interface import interface_of
 from edgeopt.graph.model import freeze, load, to_bytes
 from edgeopt.graph.regions import regions, tag
+from edgeopt.runtimes.feeding import fed
 from edgeopt.testing.rewrites import run
 
 KINDS = ("light", "simple", "pytorch-converted", "pytorch-operator")
@@ -58,6 +60,7 @@ def outcome(proto: onnx.ModelProto, data: Data, rtol: float, atol: float, folder
     done = rewriting.apply(graph, lambda name, _: rewriting.is_exact(name))
     for inputs, expected in data:
         feeds = {name: array for name, array in zip(names, inputs, strict=True) if name in shapes}
+        feeds = dict(fed(interface_of(graph.metadata_props), feeds))  # type: ignore[arg-type]
         rewritten = run(to_bytes(graph), feeds)  # type: ignore[arg-type]
         applied = sorted({each.rewrite for each in done})
         assert _close(rewritten, expected, rtol, atol), f"{proto.graph.name} changed by {applied}"

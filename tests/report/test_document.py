@@ -32,6 +32,7 @@ def test_a_trial_has_every_field_of_the_contract_in_any_state() -> None:
         assert set(document) == FIELDS | {
             "latency_source",  # what of a modelled time is unverified
             "latency_note", "contended",  # whether others had the core, too
+            "interface",  # inputs that it takes otherwise than the original
         }  # fmt: skip
         assert set(document["latency_ms"]) == {"p50", "p90", "p95", "p99", "ci95", "n"}
         json.dumps(document, allow_nan=False)

@@ -37,6 +37,7 @@ from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
 from edgeopt.core.quantity import Provenance, Quantity
 from edgeopt.core.scratch import scratch
+from edgeopt.runtimes.feeding import fed
 
 SLOWDOWN = 40.0
 """How many times longer an inference takes the emulator than the board, at most."""
@@ -274,7 +275,7 @@ class VirtualBoard(RunnerBoard):
             self._machine.lock(self._waiting),
         ):
             path = folder / "feeds.npz"
-            names = feeds_files.write(path, [feeds])
+            names = feeds_files.write(path, [fed(artifact.interface, feeds)])
             # From here on nothing counts but this: a client that died may have left a count behind. Nor can
             # anybody empty the cache between upload and count.
             dialogue.ask("claim", REQUEST_DEADLINE_S)
@@ -314,7 +315,9 @@ class VirtualBoard(RunnerBoard):
         single = replace(artifact, session_options={**artifact.session_options, "threads": 1})
         largest = max(cache.size_bytes for cache in self._pricing.caches)
         return warming.cache_runs(
-            artifact.size_bytes, largest, lambda: self._ceiling_ms(single, shapes_of(feeds))
+            artifact.size_bytes,
+            largest,
+            lambda: self._ceiling_ms(single, shapes_of(fed(single.interface, feeds))),
         )
 
     def _key(self, artifact: Artifact, feeds: Feeds, profile: bool, cache_runs: int | None) -> str:
@@ -325,7 +328,7 @@ class VirtualBoard(RunnerBoard):
             artifact.sha256,
             artifact.runtime,
             options,
-            feeds_files.digest(feeds),
+            feeds_files.digest(fed(artifact.interface, feeds)),
             profile,
             cache_runs,
         )

@@ -5,9 +5,11 @@ To add one, add a file: `docs/adding-a-rewrite.md`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from edgeopt.core.interface import Levels
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -23,11 +25,13 @@ class Example:
         model: In the syntax of `onnx.parser`, with static input shapes.
         becomes: Operators after the rewrite, in order; None: the rewrite does not apply.
         reason: Words of the refusal, where the rewrite gives one.
+        levels: Of inputs by name, the bytes that their values are made of, where an example needs them.
     """
 
     model: str
     becomes: tuple[str, ...] | None
     reason: str = ""
+    levels: Mapping[str, Levels] = field(default_factory=dict)
 
 
 class Rule(Protocol):
@@ -51,6 +55,8 @@ class Rewrite(Protocol):
         EXACT: It computes the same up to rounding, so it needs no data to be searched.
         SITUATIONAL: May be left out. True: faster in some places and slower in others, so that only the
             search makes it; the well-known recipes do not.
+        INTERFACE: May be left out. What of the model's inputs it changes, as `--allow-interface` calls it
+            (`uint8-input`): only offered where that is allowed, and noted with `graph.interface.change`.
         RTOL: Largest error allowed, relative to the largest magnitude of the output.
         RULES: Tried at each node in this order.
         EXAMPLES: Where it applies and where it does not; at least one of each.
