@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeopt.boards import profiles
+from edgeopt.boards import profiles, quiet
 from edgeopt.boards.runner import RunnerBoard
 from edgeopt.boards.transports.local import LocalTransport
 from edgeopt.boards.validity import Speed, Thresholds, of_board, of_windows, other_cpu
@@ -231,12 +231,12 @@ def example() -> tuple[Artifact, dict[str, np.ndarray]]:
 
 
 def take(board: RunnerBoard, protocol: Protocol) -> Window:
-    """One measurement of the example, unjudged."""
+    """One measurement of the example, unjudged: of its inferences those that count."""
     artifact, feeds = example()
     answer, _ = board._measured([artifact], feeds, protocol)
-    (model,) = answer["models"]
-    windows = tuple(np.array(process["latencies_ms"]) for process in model["processes"])
-    shares = tuple(min(1.0, process["cpu_s"] / process["wall_s"]) for process in model["processes"])
+    (use,) = quiet.used(answer, protocol)
+    windows = tuple(np.array(process["latencies_ms"]) for process in use.processes)
+    shares = tuple(min(1.0, process["cpu_s"] / process["wall_s"]) for process in use.processes)
     return Window(windows, tuple(answer["rounds"]), shares)
 
 
@@ -371,9 +371,11 @@ def main() -> int:
         if asked.record:
             final = profiles.protocols(profiles.load("local"))["final"]
             with this_machine(Path(name)) as board:
-                recorded = [take(board, final) for _ in range(asked.record)]
-            if asked.save:
-                save(asked.save, final, recorded)
+                recorded: list[Window] = []
+                for _ in range(asked.record):
+                    recorded.append(take(board, final))
+                    if asked.save:  # each at once: hours of a quiet machine are rare
+                        save(asked.save, final, recorded)
             print(f"load average {os.getloadavg()[0]:.1f}, {len(os.sched_getaffinity(0))} cores")
             clean = [window for window in recorded if is_quiet(window)]
             print(
