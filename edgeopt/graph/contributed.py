@@ -81,12 +81,28 @@ def _attention(node: onnx_ir.Node) -> tuple[tuple[int, ...], ...]:
     return ((*query[:2], value[2]),)
 
 
+def _product_of_blocks(node: onnx_ir.Node) -> tuple[tuple[int, ...], ...]:
+    """The weight is `(N, blocks, bytes of a block)`: N is an attribute."""
+    left = sizes(node.inputs[0])
+    columns = node.attributes.get_int("N", 0)
+    return ((*left[:-1], columns),) if left and columns else ()
+
+
+def _rows_of_blocks(node: onnx_ir.Node) -> tuple[tuple[int, ...], ...]:
+    """Rows of a table `(rows, width)`; other axes are not made here."""
+    table, indices = (sizes(value) for value in node.inputs[:2])
+    is_table = table is not None and len(table) == 2 and node.attributes.get_int("gather_axis", 0) == 0
+    return ((*indices, table[1]),) if is_table and table is not None and indices is not None else ()
+
+
 _SHAPES: dict[str, Callable[[onnx_ir.Node], tuple[tuple[int, ...], ...]]] = {
     "DynamicQuantizeLSTM": _lstm,
     "DynamicQuantizeMatMul": _product,
     "FusedGemm": _product,
     "FusedMatMul": _product,
+    "GatherBlockQuantized": _rows_of_blocks,
     "MatMulIntegerToFloat": _product,
+    "MatMulNBits": _product_of_blocks,
     "MultiHeadAttention": _attention,
 }
 """The shapes of an operator's outputs; empty while those of its inputs are not known."""

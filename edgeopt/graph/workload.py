@@ -24,7 +24,7 @@ from edgeopt.graph.shapes import infer, infer_through_values
 COPIES_NOTHING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Size"})
 """Operators that only relabel memory."""
 
-READS_WHAT_IT_WRITES = frozenset({"Gather", "GatherElements", "GatherND", "Slice"})
+READS_WHAT_IT_WRITES = frozenset({"Gather", "GatherBlockQuantized", "GatherElements", "GatherND", "Slice"})
 """Operators that touch only the selected part of their first input."""
 
 INT8_KERNELS = (
@@ -36,12 +36,14 @@ INT8_KERNELS = (
     "QGemm",
 )
 
-CONTRIBUTED_PRODUCTS = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "FusedGemm"})
+CONTRIBUTED_PRODUCTS = frozenset(
+    {"DynamicQuantizeMatMul", "FusedGemm", "MatMulIntegerToFloat", "MatMulNBits"}
+)
 
 COUNTED_AS_STANDARD = SAME_AS_FIRST | {
     "FusedConv", "FusedMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearAveragePool", "QLinearConcat",
     "QLinearGlobalAveragePool", "QLinearReduceMean", "QLinearWhere", "NhwcMaxPool", "QuantizeLinear",
-    "DequantizeLinear", "DynamicQuantizeLSTM",
+    "DequantizeLinear", "DynamicQuantizeLSTM", "GatherBlockQuantized",
 }  # fmt: skip
 """Operators of com.microsoft that cost what `node_flops` says; others are not guessed at."""
 

@@ -29,6 +29,7 @@ from edgeopt.graph.model import Model, freeze, load
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
 from edgeopt.graph.structuring import Structures
+from edgeopt.graph.workload import workload
 from edgeopt.runtimes.onnxruntime import Session
 
 Feeds = Mapping[str, NDArray[np.generic]]
@@ -146,7 +147,7 @@ def check_example(name: str, index: int, folder: Path) -> None:
     Raises:
         ConformanceError: It does not apply, changes inputs or outputs, is less accurate than promised, or
             the file is larger than promised.
-        EdgeoptError: The candidate cannot be built, loaded or run.
+        EdgeoptError: The candidate cannot be built, loaded or run, or what it costs cannot be predicted.
     """
     scheme = precision.scheme(name)
     bench = Bench.of(example(scheme.EXAMPLES[index], folder), folder)
@@ -160,6 +161,9 @@ def check_example(name: str, index: int, folder: Path) -> None:
     original, built = (bench.builder.build(c).size_bytes for c in (bench.space.default(), candidate))
     if built > original * scheme.WEIGHT_BITS / 32 + OVERHEAD_BYTES:
         raise ConformanceError(f"{name}, example {index}: {built} bytes from {original}")
+    artifact = bench.builder.build(candidate)
+    if not workload(artifact, {spec.name: tuple(d or 1 for d in spec.shape) for spec in bench.model.inputs}):
+        raise ConformanceError(f"{name}, example {index}: nothing is executed")
 
 
 def _check_options(bench: Bench, candidate: Candidate, most: float) -> None:

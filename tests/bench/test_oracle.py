@@ -29,6 +29,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"text", gzip.compress(b"[]"), gzip.compress(b'{"format": 99}\n'), gzip.compress(b"{}\n")],
+    ids=["empty", "text", "a list", "another format", "no format"],  # compressed bytes hold the time
 )
 def test_what_is_no_oracle_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "o.jsonl.gz"
