@@ -92,7 +92,7 @@ def test_what_is_not_real_is_refused_before_anything_is_measured(run: Callable[.
     for board in ("virtual:rpi4", "predicted"):
         ran = run("boards", "calibrate", board, "--device", "rpi4", "--json")
         assert (ran.code, ran.document["error"]["kind"]) == (4, "board")
-        assert "--require measured" in ran.document["error"]["message"]
+        assert "only a real board can be calibrated" in ran.document["error"]["message"]
 
 
 def test_models_for_a_device_that_cannot_be_emulated_are_refused_first(
