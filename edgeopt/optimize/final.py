@@ -56,13 +56,12 @@ def run_final(job: Job) -> Final:
     job.observer.stage("final", 1 + len(others))
     accuracies = [_confirm(job, trial, comparisons) for trial in others]
     contenders = _measure_together(job, [original, *others])
-    first = replace(contenders[0], accuracy=_own_accuracy(job))
+    first = replace(contenders[0], accuracy=_own_accuracy(job), rejected=_over_a_limit(job, contenders[0]))
     job.confirm_score = first.accuracy.score if first.accuracy else None
     judged = [
         _judge(job, contender, first, accuracy, comparisons)
         for contender, accuracy in zip(contenders[1:], accuracies, strict=True)
     ]
-    first = replace(first, rejected=_over_a_limit(job, first))
     return _verified(job, first, judged, len(references), comparisons)
 
 
@@ -205,7 +204,10 @@ def _as_counted(job: Job, trials: Sequence[Trial]) -> list[Contender]:
 def _judge(
     job: Job, contender: Contender, original: Contender, accuracy: Accuracy | None, comparisons: int
 ) -> Contender:
-    """Why a contender cannot win: accuracy on confirm, a hard limit, or something else that got worse."""
+    """Why a contender cannot win: accuracy on confirm, a hard limit, or something else that got worse.
+
+    Where the original breaks a hard limit, what got worse is told and no more: else nothing would be left.
+    """
     objective = job.options.objective
     original_score = job.confirm_score
     worse = regressions(contender, original, objective)
@@ -214,7 +216,7 @@ def _judge(
         or objective.accuracy_violation(accuracy, original_score)
         or _unproven(job, accuracy, original_score, comparisons)
         or _over_a_limit(job, contender)
-        or ("; ".join(worse) if worse else None)
+        or ("; ".join(worse) if worse and original.rejected is None else None)
     )
     return replace(contender, accuracy=accuracy, rejected=rejected, worse=worse)
 

@@ -81,6 +81,17 @@ def final(made: Any) -> Final:
     return _verified(made, original, judged, 1, 2)
 
 
+def test_what_got_worse_rejects_nobody_where_the_original_breaks_a_limit(tmp_path: Path) -> None:
+    made = job(tmp_path, 600, Kernels({}), MaxDrop(0.02, relative=False))
+    original, larger = contender("original", rounds(2.0)), contender("c", rounds(1.0), size_bytes=2000)
+    accuracy = made.gate.bound(made.evaluator.host_run(None), 1)
+    judged = [
+        _judge(made, larger, replace(original, rejected=reason), accuracy, 1) for reason in (None, "too slow")
+    ]
+    assert [one.rejected for one in judged] == ["size is 100% worse than the original's", None]
+    assert [one.worse for one in judged] == [("size is 100% worse than the original's",)] * 2
+
+
 def test_who_agrees_with_the_host_is_best(tmp_path: Path) -> None:
     board = Kernels({})
     found = final(job(tmp_path, 600, board, MaxDrop(0.02, relative=False)))
