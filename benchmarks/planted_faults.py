@@ -182,9 +182,10 @@ def board_judge(windows: Sequence[Window] = ()) -> Judge:
 
 
 def local_judge(windows: Sequence[Window]) -> Judge:
-    """This machine's thresholds: 0.8 of the clock, and a variation of 50 % tells one of eight that is 4 x."""
+    """This machine's thresholds: 0.8 of the clock, and a variation of 15 % tells one of eight that is 2 x."""
     expected = best_speed(windows)
-    return Judge(Thresholds.of(profiles.load("local")), expected, least_clock=0.75, least_outlier=4.0)
+    thresholds = Thresholds.of(profiles.load("local")).when_quiet()
+    return Judge(thresholds, expected, least_clock=0.75, least_outlier=2.0)
 
 
 def best_speed(windows: Sequence[Window]) -> Speed | None:

@@ -44,7 +44,7 @@ IMAGES = places.cache()
 
 
 TOLERANT = re.sub(
-    r"^(max_drift|max_control_drift|max_process_cv|max_other_cpu|max_swap_bytes) = \{ value = [^,]+",
+    r"^(\w+_drift|\w+_process_cv|max_other_cpu|max_swap_bytes) = \{ value = [^,]+",
     r"\1 = { value = 1e15",
     resource("device_profiles/local.toml").read_text(encoding="utf-8"),
     flags=re.MULTILINE,

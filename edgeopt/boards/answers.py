@@ -67,7 +67,8 @@ def measurements(
             continue
         windows = [process["latencies_ms"] for process in use.processes]
         # One that was given up as hopeless is not what anybody will rely on.
-        own = [] if model["stopped_early"] else validity.of_windows(windows, thresholds)
+        limits = thresholds.when_quiet() if use.is_quiet else thresholds
+        own = [] if model["stopped_early"] else validity.of_windows(windows, limits)
         # One that was given up has all of its turns, and so has whom it is compared with.
         control = models[0]["processes"] if model["stopped_early"] else uses[0].processes
         ratio = 1.0 if model is models[0] else _control_ratio(use.processes, control)

@@ -41,11 +41,13 @@ class Use:
             them; `paired` says of each slice whether the other models have latencies of the same turn.
         contended: Share of the measured time in which others had the core, too; None where nothing tells.
         note: What to know of that; None where they hardly ever had.
+        is_quiet: All that counts lies between two quiet probes.
     """
 
     processes: Sequence[Mapping[str, Any]]
     contended: float | None
     note: str | None
+    is_quiet: bool
 
 
 def used(answer: Mapping[str, Any], protocol: Protocol) -> list[Use]:
@@ -62,7 +64,12 @@ def used(answer: Mapping[str, Any], protocol: Protocol) -> list[Use]:
     return [
         _use(model["processes"], turns[i], rounds, [turns[other] for other in racing])
         if rounds and i in racing
-        else Use(model["processes"], share := _contended(turns[i]), _note(share, ", and all of it counts"))
+        else Use(
+            model["processes"],
+            share := _contended(turns[i]),
+            _note(share, ", and all of it counts"),
+            is_quiet=share == 0.0,
+        )
         for i, model in enumerate(models)
     ]
 
@@ -128,6 +135,7 @@ def _use(
         [_reduced(processes[r], turns[r], [model[r] for model in racing]) for r in rounds],
         share,
         _note(share, ", and only the rest counts"),
+        is_quiet=True,
     )
 
 

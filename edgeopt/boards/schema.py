@@ -128,6 +128,8 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "max_drift": share(),
         "max_control_drift": share(high=10),
         "max_process_cv": share("coefficient"),
+        "quiet_process_cv": share("coefficient"),
+        "quiet_drift": share(),
         "max_other_cpu": share("share"),
         "min_clock_ratio": Rule("measured", 0.5, 1),
         "max_swap_bytes": Rule("bytes", 0, 1e12, whole=True),

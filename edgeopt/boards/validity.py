@@ -48,6 +48,8 @@ class Thresholds:
     Attributes:
         max_drift: How much the medians of a window's parts may differ, relative to the lowest.
         max_process_cv: Coefficient of variation of the processes' medians.
+        quiet_process_cv: The same where nobody shared the core, by the runner's probes; None: as elsewhere.
+        quiet_drift: `max_drift` there; None: as elsewhere.
         max_other_cpu: Share of all cores that other processes may use in any round.
         min_clock_ratio: Least clock, of what it should be.
         max_temperature_c: Highest temperature, before and after.
@@ -59,6 +61,8 @@ class Thresholds:
 
     max_drift: float | None = None
     max_process_cv: float | None = None
+    quiet_process_cv: float | None = None
+    quiet_drift: float | None = None
     max_other_cpu: float | None = None
     min_clock_ratio: float | None = None
     max_temperature_c: float | None = None
@@ -74,6 +78,14 @@ class Thresholds:
         known = {name: value for name, value in facts.items() if value is not None}
         return cls(**{"max_swap_bytes": 0, **known})
 
+    def when_quiet(self) -> Thresholds:
+        """For latencies of which the runner's probes say that nobody shared the core: see `boards.quiet`."""
+        return replace(
+            self,
+            max_process_cv=self.quiet_process_cv or self.max_process_cv,
+            max_drift=self.quiet_drift or self.max_drift,
+        )
+
     def under(self, conditions: Conditions) -> Thresholds:
         """What is left of them where the board is not to be cool and quiet: see `core.conditions`.
 
@@ -85,6 +97,8 @@ class Thresholds:
             self,
             max_drift=None,
             max_process_cv=None,
+            quiet_process_cv=None,
+            quiet_drift=None,
             max_other_cpu=None if conditions == "app" else self.max_other_cpu,
             min_clock_ratio=None,
             max_temperature_c=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -205,3 +206,14 @@ def test_quiet_boards_are_not_refused() -> None:
         noise = np.exp(rng.normal(0, 0.01, (5, 133))) * np.where(rng.random((5, 133)) < 0.02, 1.5, 1.0)
         refused += bool(of_windows([list(row) for row in levels[:, None] * noise], PROTOCOL))
     assert refused <= 10
+
+
+@pytest.mark.parametrize("slow", range(1, 8))
+def test_on_this_machine_half_the_speed_is_told_where_nobody_shared_the_core(slow: int, home: Path) -> None:
+    (home / ".config" / "edgeopt" / "devices" / "local.toml").unlink()  # the tests' own, which tolerates all
+    thresholds = Thresholds.of(profiles.load("local"))
+    windows = [[1.0] * 200] * (8 - slow) + [[2.0] * 200] * slow
+    assert of_windows(windows, thresholds) == []  # beside others it may be them
+    (reason,) = of_windows(windows, thresholds.when_quiet())
+    assert reason.startswith("the medians of its processes vary by")
+    assert PROTOCOL.when_quiet() == PROTOCOL
