@@ -20,10 +20,18 @@ HEADER = "header"
 
 
 def dump(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> bytes:
-    """The file's content; the same arrays and header give the same bytes."""
+    """The file's content; the same arrays and header give the same bytes.
+
+    Raises:
+        ValueError: An array holds Python objects.
+    """
     stream = io.BytesIO()
     text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
-    np.savez_compressed(stream, allow_pickle=False, **{HEADER: text}, **dict(arrays))
+    # Before numpy 2.1 `allow_pickle=False` would be one more array here; only objects are ever pickled.
+    if objects := [name for name, array in arrays.items() if array.dtype.hasobject]:
+        raise ValueError(f"arrays of objects are not written: {', '.join(objects)}")
+    entries: dict[str, Any] = {HEADER: text, **arrays}
+    np.savez_compressed(stream, **entries)
     return stream.getvalue()
 
 
