@@ -153,8 +153,10 @@ FAULTS: dict[str, Callable[[Window, np.random.Generator, Judge], Window]] = {
 
 
 def single(window: Window, rng: np.random.Generator) -> Window:
-    """One of its processes alone, as a screening has."""
-    return process(window, int(rng.integers(len(window.processes))))
+    """One of its processes alone, as a screening has: of those that have as many latencies as one needs."""
+    needed = profiles.protocols(profiles.load("local"))["screen"].min_runs
+    long_enough = [at for at, one in enumerate(window.processes) if len(one) >= needed]
+    return process(window, long_enough[int(rng.integers(len(long_enough)))])
 
 
 def process(window: Window, at: int) -> Window:

@@ -108,8 +108,8 @@ class RunnerBoard(ConnectedBoard):
                 self._require_killed(gone)
 
     def _require_killed(self, gone: RunnerGone) -> None:
-        """Raise `gone`, unless the board is there at once and the runner was killed on it: whoever ran is
-        suspect now, and there is no need to wait for anything."""
+        """Raise `gone`, unless the board is there at once and the runner was killed on it, or it has booted
+        anew already: whoever ran is suspect now, and there is no need to wait for anything."""
         if self._closed.is_set():
             raise gone
         try:
@@ -117,9 +117,9 @@ class RunnerBoard(ConnectedBoard):
                 pass
         except ConnectError:
             raise gone from None
-        if not self._suspects.has_new:
+        if not (suspicion := self._suspects.suspicion):
             raise gone
-        self._observer.announce(f"{self.name}: its runner was killed; what ran then is tried alone")
+        self._observer.announce(f"{self.name}: {suspicion.happened}; what ran then is tried alone")
 
     def _valid(
         self, artifacts: Sequence[Artifact], feeds: Feeds, protocol: MeasuringProtocol

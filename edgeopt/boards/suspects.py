@@ -31,20 +31,22 @@ class Deed:
     Attributes:
         error: What becomes of who did it.
         words: What happened, for "`words`, and again when it was tried alone".
+        happened: The same of the board, while nobody is guilty yet.
         everybody: What the board does if no single model is at fault, and what to look at.
     """
 
     error: type[CandidateFailed]
     words: str
+    happened: str
     everybody: tuple[str, str]
 
 
 REBOOT = Deed(
-    CandidateRebooted, "rebooted the board",
+    CandidateRebooted, "rebooted the board", "it has rebooted",
     ("reboots", "check its power supply and its watchdog; the same command resumes"),
 )  # fmt: skip
 KILL = Deed(
-    CandidateKilledRunner, "killed the on-board runner",
+    CandidateKilledRunner, "killed the on-board runner", "its runner was killed",
     ("kills edgeopt's runner", "dmesg there tells whether memory ended; the same command resumes"),
 )  # fmt: skip
 
@@ -62,8 +64,8 @@ class Suspects:
         self._running: tuple[str, ...] = ()
         self._counts: dict[str, tuple[Deed, int]] = {}
         self._acquitted: Counter[Deed] = Counter()
-        self.has_new = False
-        """Whether the last connection that broke made anybody suspect."""
+        self.suspicion: Deed | None = None
+        """What the last connection that broke made somebody suspect of."""
 
     @contextmanager
     def running(self, runs: Sequence[str]) -> Iterator[None]:
@@ -87,7 +89,7 @@ class Suspects:
         """
         rebooted = boot is not None and self._boot not in (None, boot)
         deed = REBOOT if rebooted else KILL if was_killed else None
-        self.has_new = deed is not None and bool(self._running)
+        self.suspicion = deed if self._running else None
         if deed:
             self._counts |= {run: (deed, self._counts.get(run, (deed, 0))[1] + 1) for run in self._running}
         self._boot, self._running = boot, ()

@@ -33,7 +33,8 @@ voltage regulation does not always reach. One that runs at less than this share 
 
 PART_SAMPLES, PART_MS, PARTS = 11, 250.0, (3, 10)
 """A window is looked at in three to ten parts, of eleven latencies and a quarter of a second or more where it
-is that long: finer ones leave less of a window to be slow unseen, and make more of a hiccup."""
+is that long: finer ones leave less of a window to be slow unseen, and make more of a hiccup. Where nobody
+shared the core there are no hiccups to be spared, and eleven latencies are enough."""
 LEAST_SAMPLES = 9
 """Fewer latencies than these do not tell a drift."""
 
@@ -49,7 +50,8 @@ class Thresholds:
         max_drift: How much the medians of a window's parts may differ, relative to the lowest.
         max_process_cv: Coefficient of variation of the processes' medians.
         quiet_process_cv: The same where nobody shared the core, by the runner's probes; None: as elsewhere.
-        quiet_drift: `max_drift` there; None: as elsewhere.
+        quiet_drift: How much the medians of the parts of any single process may differ there; None: no limit.
+        any_drift: `quiet_drift`, once it is known that nobody shared the core; no fact of a profile.
         max_other_cpu: Share of all cores that other processes may use in any round.
         min_clock_ratio: Least clock, of what it should be.
         max_temperature_c: Highest temperature, before and after.
@@ -63,6 +65,7 @@ class Thresholds:
     max_process_cv: float | None = None
     quiet_process_cv: float | None = None
     quiet_drift: float | None = None
+    any_drift: float | None = None
     max_other_cpu: float | None = None
     min_clock_ratio: float | None = None
     max_temperature_c: float | None = None
@@ -83,7 +86,7 @@ class Thresholds:
         return replace(
             self,
             max_process_cv=self.quiet_process_cv or self.max_process_cv,
-            max_drift=self.quiet_drift or self.max_drift,
+            any_drift=self.quiet_drift,
         )
 
     def under(self, conditions: Conditions) -> Thresholds:
@@ -99,6 +102,7 @@ class Thresholds:
             max_process_cv=None,
             quiet_process_cv=None,
             quiet_drift=None,
+            any_drift=None,
             max_other_cpu=None if conditions == "app" else self.max_other_cpu,
             min_clock_ratio=None,
             max_temperature_c=None,
@@ -153,6 +157,12 @@ def of_windows(processes: Sequence[Sequence[float]], thresholds: Thresholds) -> 
     usual = statistics.median(drifts) if drifts else 0.0
     if limit is not None and usual > limit:
         found.append(f"its latency drifted by {usual:.1%} within a process, {limit:.1%} is allowed")
+    limit = thresholds.any_drift
+    if limit is not None and not found and (worst := _worst_drift(processes)) > limit:
+        found.append(
+            f"its latency drifted by {worst:.1%} within a process though nobody shared its core, "
+            f"{limit:.1%} is allowed"
+        )
     limit = thresholds.max_process_cv
     varies = variation(processes)
     if limit is not None and varies is not None and varies > limit:
@@ -160,12 +170,21 @@ def of_windows(processes: Sequence[Sequence[float]], thresholds: Thresholds) -> 
     return found
 
 
-def drift_of(latencies_ms: Sequence[float]) -> float | None:
-    """How much the medians of the parts of a window differ, relative to the lowest; None if too few."""
+def _worst_drift(processes: Sequence[Sequence[float]]) -> float:
+    return max((drift_of(one, part_ms=0.0) or 0.0 for one in processes), default=0.0)
+
+
+def drift_of(latencies_ms: Sequence[float], part_ms: float = PART_MS) -> float | None:
+    """How much the medians of the parts of a window differ, relative to the lowest; None if too few.
+
+    Args:
+        part_ms: How long a part should last; 0 for as many parts as there are latencies for.
+    """
     n = len(latencies_ms)
     if n < LEAST_SAMPLES:
         return None
-    parts = min(PARTS[1], max(PARTS[0], min(n // PART_SAMPLES, int(sum(latencies_ms) / PART_MS))))
+    longest = int(sum(latencies_ms) / part_ms) if part_ms else n
+    parts = min(PARTS[1], max(PARTS[0], min(n // PART_SAMPLES, longest)))
     edges = [n * at // parts for at in range(parts + 1)]
     medians = [statistics.median(latencies_ms[start:end]) for start, end in pairwise(edges)]
     return max(medians) / min(medians) - 1 if min(medians) > 0 else None

@@ -63,16 +63,11 @@ def test_meters_that_lag_are_found_out_and_good_ones_are_left_alone(plant: str) 
 
 
 def test_of_this_machine_too_when_nobody_shared_its_core(home: Path) -> None:
-    """Windows recorded on a shared virtual machine, idle.
-
-    Throttling is missed where it begins in the first sixth of a window of a fifth of a second, or in the last
-    half of the last process.
-    """
+    """Windows recorded on a shared virtual machine, idle."""
     (home / ".config" / "edgeopt" / "devices" / "local.toml").unlink()  # the tests' own, which tolerates all
     windows = planted.load(WINDOWS / "shared-x86-vm-quiet.jsonl.gz")
     clean = [window for window in windows if planted.is_quiet(window)]
     judge = planted.local_judge(windows)
     found = planted.detected(lambda rng: clean[int(rng.integers(len(clean)))], judge, 0)
-    assert found["throttled"] >= 46
-    assert found["lying clock"] == found["outlier process"] == planted.TRIALS
+    assert set(found.values()) == {planted.TRIALS}
     assert not planted.false_alarms(windows, judge)

@@ -70,7 +70,7 @@ def test_a_runner_that_was_killed_while_nothing_ran_makes_nobody_suspect() -> No
     suspects = Suspects()
     for _ in range(3):
         suspects.connected("the same boot", was_killed=True)
-        assert not suspects.has_new
+        assert suspects.suspicion is None
 
 
 def test_a_lost_connection_without_a_reboot_says_nothing_against_anybody() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,17 @@ def test_on_this_machine_half_the_speed_is_told_where_nobody_shared_the_core(slo
     (reason,) = of_windows(windows, thresholds.when_quiet())
     assert reason.startswith("the medians of its processes vary by")
     assert PROTOCOL.when_quiet() == PROTOCOL
+
+
+@pytest.mark.parametrize("fast", [0.1, 0.9])
+def test_there_no_single_process_may_change_its_speed_early_or_late(fast: float, home: Path) -> None:
+    (home / ".config" / "edgeopt" / "devices" / "local.toml").unlink()  # the tests' own, which tolerates all
+    thresholds, at = Thresholds.of(profiles.load("local")), int(100 * fast)
+    windows = [[1.0] * 100] * 7 + [[1.0] * at + [2.0] * (100 - at)]
+    usual = [[1.2] * 100] * 7 + [[1.2] * at + [1.5] * (100 - at)]
+    assert of_windows(windows, replace(thresholds, max_process_cv=None)) == []  # beside others it may be them
+    (reason,) = of_windows(windows, replace(thresholds.when_quiet(), max_process_cv=None))
+    assert reason == (
+        "its latency drifted by 100.0% within a process though nobody shared its core, 60.0% is allowed"
+    )
+    assert of_windows(usual, thresholds.when_quiet()) == []

@@ -74,21 +74,10 @@ class Guest:
                     raise
                 time.sleep(1.0)
 
-    def patiently_connect(self, limit_s: float = 400.0) -> None:
-        """Until it answers again; no model has run since."""
-        end = time.monotonic() + limit_s
-        while True:
-            try:
-                self.say("rm -f running; sync")
-                return
-            except ConnectError:
-                assert time.monotonic() < end
-                time.sleep(1.0)
-
     def is_loaded(self) -> bool:
         """Whether a model that marks it has run since the last time that one asked."""
         with contextlib.suppress(EdgeoptError):
-            return self.say("rm running 2>/dev/null && echo yes") == "yes"
+            return self.say("rm running 2>/dev/null && sync && echo yes") == "yes"  # gone after a reset, too
         return False
 
     def leftovers(self) -> str:
