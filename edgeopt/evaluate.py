@@ -68,6 +68,7 @@ class Evaluator:
     control: Artifact | None = None
     control_p50_ms: float | None = None
     original_score: float | None = None
+    original: Trial | None = None
     tell: Callable[[str], None] = lambda _: None
     _drifts: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     _proven: dict[str, str | None] = field(default_factory=dict)
@@ -86,7 +87,11 @@ class Evaluator:
         if refused := room.refusal(artifact, self.board.facts):
             return Prepared(candidate, failed=refused.message)
         prepared = Prepared(candidate, artifact)
-        if broken := self._broken_rewrite(candidate) or self.objective.size_violation(artifact):
+        if broken := (
+            self._broken_rewrite(candidate)
+            or self.objective.size_violation(artifact)
+            or self.objective.regression("size", artifact.size_bytes, self.original)
+        ):
             return replace(prepared, infeasible=broken)
         try:
             accuracy = self._accuracy(artifact, full)
@@ -199,7 +204,11 @@ class Evaluator:
             measurement = self.measure(prepared.artifact, protocol)
         except CandidateFailed as error:
             return replace(trial, state="FAILED", reason=error.message)
-        reason = prepared.infeasible or self.objective.limit_violation(measurement)
+        reason = (
+            prepared.infeasible
+            or self.objective.limit_violation(measurement)
+            or self.objective.regression("memory", measurement.peak_rss_bytes, self.original)
+        )
         figure = self.objective.value(measurement, prepared.artifact)
         if reason is None and figure is None and measurement.stopped_early:
             reason = f"given up as hopelessly slow, before its {self.objective.name} could be told"

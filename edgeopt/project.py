@@ -32,7 +32,7 @@ KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "name": TEXT, "conditions": TEXT, "rate": NUMBER, "load": TEXT + NUMBER,
         "max_latency": NUMBER, "max_p95": NUMBER, "max_power": NUMBER,
         "max_memory": TEXT + NUMBER, "max_size": TEXT + NUMBER, "max_cold_start": NUMBER,
-        "min_utilization": TEXT + NUMBER, "allow_modelled_energy": SWITCH,
+        "min_utilization": TEXT + NUMBER, "allow_modelled_energy": SWITCH, "allow_worse": NAMES,
     },
     "search": {
         "budget": TEXT + WHOLE, "effort": TEXT, "sampler": TEXT, "policy": TEXT, "runtime": TEXT,

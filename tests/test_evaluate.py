@@ -16,6 +16,7 @@ from edgeopt.core.errors import CandidateFailed, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
 from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Quantity
+from edgeopt.core.trial import Trial
 from edgeopt.evaluate import Evaluator, Prepared
 
 CONTROL, OTHER = (Artifact(name, Path(f"/{name}.onnx"), name, 1000) for name in ("control", "other"))
@@ -88,6 +89,24 @@ def test_who_is_hopelessly_slow_has_no_energy_and_ends_no_study(monkeypatch: pyt
     trial = evaluator.trial(1, Prepared(Candidate.of("m", {}), OTHER), cast(Protocol, None))
     assert trial.state == "INFEASIBLE"
     assert "hopelessly slow, before its energy could be told" in str(trial.reason)
+
+
+def test_who_needs_much_more_memory_than_the_original_cannot_win() -> None:
+    board = Scripted(((START_MS, OTHER_MS), (START_MS, OTHER_MS)))
+    small, large = (replace(figure(START_MS, 1.0), peak_rss_bytes=bytes_) for bytes_ in (1e8, 1.2e8))
+    board.measure = lambda *_: [small, large]  # type: ignore[method-assign]
+    anything: Any = None
+    evaluator = Evaluator(
+        anything, cast(Any, board), Objective(), {}, anything, None, 3.0, 1, 0.0, anything,
+        control=CONTROL, control_p50_ms=START_MS,
+        original=Trial(0, Candidate.of("m", {}), "COMPLETE", "baseline", "original", CONTROL, small),
+    )  # fmt: skip
+    prepared = Prepared(Candidate.of("m", {}), OTHER)
+    trial = evaluator.trial(1, prepared, cast(Protocol, None))
+    assert trial.state == "INFEASIBLE"
+    assert trial.reason == "memory is 20% worse than the original's (--allow-worse memory)"
+    evaluator.objective = Objective(allow_worse=("memory",))
+    assert evaluator.trial(1, prepared, cast(Protocol, None)).state == "COMPLETE"
 
 
 def test_a_control_that_fails_is_no_candidates_fault() -> None:

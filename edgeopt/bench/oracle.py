@@ -17,7 +17,7 @@ from typing import Any
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.files import write_atomically
-from edgeopt.core.objective import Limits, MaxDrop, Objective
+from edgeopt.core.objective import REGRESSIONS, Limits, MaxDrop, Objective
 from edgeopt.core.region import Region
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.core.trial import Trial
@@ -112,7 +112,11 @@ class Oracle:
         regions = tuple(Region(**{k: _frozen(v) for k, v in region.items()}) for region in header["regions"])
         space = SearchSpace(header["model_digest"], points, regions)
         said = header["objective"]
-        objective = Objective(said["name"], MaxDrop(**said["max_drop"]), Limits(**said["limits"]))
+        # What was recorded before there was a choice was never refused for it.
+        worse = tuple(said.get("allow_worse", REGRESSIONS))
+        objective = Objective(
+            said["name"], MaxDrop(**said["max_drop"]), Limits(**said["limits"]), allow_worse=worse
+        )
         trials = [
             records.from_json(number, space.decode(tuple(row["codes"])), row, samples)
             for number, row in enumerate(rows)
@@ -136,6 +140,7 @@ class Oracle:
                 "name": self.objective.name,
                 "max_drop": asdict(self.objective.max_drop),
                 "limits": asdict(self.objective.limits),
+                "allow_worse": list(self.objective.allow_worse),
             },
             "original_score": self.original_score,
             "region_ms": self.region_ms,

@@ -110,6 +110,15 @@ def optimize(
             rich_help_panel=flags.GOAL,
         ),
     ] = None,
+    allow_worse: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-worse",
+            metavar="memory|size|p95|cold-start",
+            rich_help_panel=flags.GOAL,
+            help="Let the result be more than 5 % worse in this than the original. Repeat for several.",
+        ),
+    ] = None,
     shape: flags.Shape = None,
     allow_interface: Annotated[
         list[str] | None,
@@ -222,7 +231,7 @@ def optimize(
             ("objective", "min_utilization"): min_utilization,
             ("objective", "max_latency"): max_latency, ("objective", "max_p95"): max_p95,
             ("objective", "max_memory"): max_memory, ("objective", "max_size"): max_size,
-            ("objective", "max_power"): max_power,
+            ("objective", "max_power"): max_power, ("objective", "allow_worse"): allow_worse,
             ("objective", "allow_modelled_energy"): allow_modelled_energy,
             ("search", "budget"): budget, ("search", "effort"): effort, ("search", "sampler"): sampler,
             ("search", "policy"): policy,

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from edgeopt.cli import checked, names
 from edgeopt.core.conditions import Conditions, Setting, parse_cpus
 from edgeopt.core.errors import ConfigError
-from edgeopt.core.objective import OBJECTIVES, Limits, MaxDrop, Objective
+from edgeopt.core.objective import OBJECTIVES, REGRESSIONS, Limits, MaxDrop, Objective
 from edgeopt.options import (
     EFFORTS,
     BoardOptions,
@@ -167,6 +167,10 @@ def objective(said: Settings) -> Objective:
         max_drop=MaxDrop.parse(str(said.get("data", "max_drop", "1%"))),
         limits=limits,
         conditions=setting(said),
+        allow_worse=tuple(
+            checked.choice("--allow-worse", name, REGRESSIONS)
+            for name in dict.fromkeys(said.get("objective", "allow_worse", ()))
+        ),
     )
 
 

@@ -16,6 +16,13 @@ OBJECTIVES: tuple[ObjectiveName, ...] = (
     "latency", "p95", "cold-start", "energy", "memory", "size", "utilization",
 )  # fmt: skip
 
+SLACK = 1.05
+"""What the objective does not ask for may be this much worse than the original's, unless it may be worse."""
+
+Regression = Literal["p95", "memory", "size", "cold-start"]
+REGRESSIONS: tuple[Regression, ...] = ("p95", "memory", "size", "cold-start")
+"""What may get worse while something else gets better."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaxDrop:
@@ -70,12 +77,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Constraints and the figure to minimise."""
+    """Constraints and the figure to minimise.
+
+    Attributes:
+        allow_worse: What may be worse than the original's by more than `SLACK`.
+    """
 
     name: ObjectiveName = "latency"
     max_drop: MaxDrop = field(default_factory=lambda: MaxDrop(0.01, relative=True))
     limits: Limits = field(default_factory=Limits)
     conditions: Setting = field(default_factory=Setting)
+    allow_worse: tuple[Regression, ...] = ()
 
     def value(self, measurement: Measurement, artifact: Artifact) -> float | None:
         """The figure to minimise, corrected for the board's drift where it is a time; None if unknown."""
@@ -140,11 +152,41 @@ class Objective:
             or _over("power", power_w, self.limits.max_power_w, "W")
         )
 
+    def ceilings(self, original: Trial | None) -> dict[str, float]:
+        """The most memory and the largest file that may win beside this original, in bytes.
+
+        They are told once, without noise worth speaking of: so who is over them need not be searched for.
+        None of an original that breaks a hard limit itself: there anything may be the better choice.
+        """
+        if original is None or original.state != "COMPLETE" or original.measurement is None:
+            return {}
+        figures: dict[Regression, float | None] = {
+            "memory": original.measurement.peak_rss_bytes,
+            "size": original.artifact.size_bytes if original.artifact else None,
+        }
+        return {
+            name: SLACK * value
+            for name, value in figures.items()
+            if value and name != self.name and name not in self.allow_worse
+        }
+
+    def regression(self, name: Regression, value: float | None, original: Trial | None) -> str | None:
+        """Why a figure is too much worse than the original's for its artifact to win, in words."""
+        ceiling = self.ceilings(original).get(name)
+        if ceiling is None or value is None or value <= ceiling:
+            return None
+        return f"{worse(name, value / (ceiling / SLACK))} (--allow-worse {name})"
+
     def of_trial(self, trial: Trial) -> float | None:
         """`value` of a trial that satisfied everything; None for any other."""
         if trial.state != "COMPLETE" or trial.measurement is None or trial.artifact is None:
             return None
         return self.value(trial.measurement, trial.artifact)
+
+
+def worse(name: Regression, ratio: float) -> str:
+    """How much worse than the original's, in words."""
+    return f"{name} is {ratio - 1:.0%} worse than the original's"
 
 
 def _over(what: str, value: float | None, limit: float | None, unit: str) -> str | None:

@@ -206,19 +206,22 @@ def _judge(
 ) -> Contender:
     """Why a contender cannot win: accuracy on confirm, a hard limit, or something else that got worse.
 
-    Where the original breaks a hard limit, what got worse is told and no more: else nothing would be left.
+    What may get worse is told and no more, and so is all of it where the original breaks a hard limit: else
+    nothing would be left.
     """
     objective = job.options.objective
     original_score = job.confirm_score
     worse = regressions(contender, original, objective)
+    too_bad = [line for name, line in worse.items() if name not in objective.allow_worse]
     rejected = (
         contender.rejected
         or objective.accuracy_violation(accuracy, original_score)
         or _unproven(job, accuracy, original_score, comparisons)
         or _over_a_limit(job, contender)
-        or ("; ".join(worse) if worse and original.rejected is None else None)
+        or ("; ".join(too_bad) if original.rejected is None else "")
+        or None
     )
-    return replace(contender, accuracy=accuracy, rejected=rejected, worse=worse)
+    return replace(contender, accuracy=accuracy, rejected=rejected, worse=tuple(worse.values()))
 
 
 def _over_a_limit(job: Job, contender: Contender) -> str | None:

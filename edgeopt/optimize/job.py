@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from edgeopt.boards import connect, profiles
 from edgeopt.boards.answers import P95_SAMPLES
@@ -17,7 +15,6 @@ from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.metering.energy import LEAST_WINDOW_S
 from edgeopt.core import plugins
-from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import (
     BoardError,
     CandidateFailed,
@@ -41,10 +38,10 @@ from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
 from edgeopt.graph.structuring import Structures
 from edgeopt.graph.workload import workload
-from edgeopt.optimize import kept
+from edgeopt.optimize import identity, kept
 from edgeopt.optimize.host import Host, host_options, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
-from edgeopt.optimize.interface import described, left_out
+from edgeopt.optimize.interface import left_out
 from edgeopt.options import OptimizeOptions
 from edgeopt.runtimes import onnxruntime
 from edgeopt.runtimes.probe import Probe
@@ -169,7 +166,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             StudyStore.open(
                 options.output,
                 space=space,
-                identity=_identity(options, inputs, board, policy),
+                identity=identity.of_study(options, inputs, board, policy),
                 make_sampler=lambda _: plugins.load("samplers", options.sampler).create(context),
                 objective=options.objective,
                 fresh=options.fresh,
@@ -362,39 +359,3 @@ def _make_folder(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeoptError(f"cannot make the output folder {output}: {error.strerror or error}") from error
-
-
-def _identity(
-    options: OptimizeOptions, inputs: Inputs, board: Board, policy: InitialPolicy | None
-) -> dict[str, str]:
-    """What a study is of: with any other, its trials would not be comparable."""
-    goal: dict[str, Any] = {
-        "objective": options.objective.name,
-        "conditions": str(options.objective.conditions),
-        "max-drop": str(options.objective.max_drop),
-        "limits": str(options.objective.limits),
-    }
-    return {
-        "model": inputs.model.digest,
-        "shapes": ", ".join(map(str, inputs.model.inputs)),
-        "data": inputs.digest,
-        "metric": _metric_identity(inputs.metric_name),
-        "device": board.device,
-        "board": board.name,
-        "board state": board.facts.epoch,
-        "effort": options.effort,
-        "threads": str(options.threads),
-        "seed": str(options.seed),
-        "sampler": options.sampler,
-        **({"structure": "searched"} if options.structure else {}),
-        **({"policy": policy.digest} if policy else {}),
-        **described(options.allow_interface, inputs.levels),
-        **goal,
-    }
-
-
-def _metric_identity(name: str | None) -> str:
-    """The metric's name, and the content of the file where it is the user's own function."""
-    module = sys.modules.get((name or "").partition(":")[0])
-    source = getattr(module, "__file__", None)
-    return f"{name} {file_digest(Path(source))}" if source else name or "none"

@@ -59,6 +59,7 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
             MaxDrop(**goal["max_drop"]),
             Limits(**goal["limits"]),
             Setting.from_json(goal["conditions"]),
+            tuple(goal.get("allow_worse", ())),
         ),
     )
     allowed = tuple(fields.get(INTERFACE, ()))

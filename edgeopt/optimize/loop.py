@@ -44,7 +44,7 @@ def run_baseline(job: Job) -> Trial:
     if trial.measurement is None:
         raise BoardError(f"the original model fails on {job.board.name}: {trial.reason}")
     _check_tellable(job, trial.measurement, prepared.artifact)
-    evaluator.control = prepared.artifact
+    evaluator.control, evaluator.original = prepared.artifact, trial
     evaluator.control_p50_ms = trial.measurement.p50_ms
     return trial
 

@@ -9,14 +9,11 @@ from typing import Literal
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.measurement import Measurement
-from edgeopt.core.objective import Objective
+from edgeopt.core.objective import SLACK, Objective, Regression, worse
 from edgeopt.core.trial import Accuracy, Trial
 from edgeopt.report.ratio import modelled_ratio, paired_ratio
 
 Verdict = Literal["improved", "reference", "original"]
-
-SLACK = 1.05
-"""What the objective does not ask for may be this much worse than the original's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +72,13 @@ def ratio(
     return Ratio(*modelled_ratio(x / y, error))
 
 
-def regressions(contender: Contender, original: Contender, objective: Objective) -> tuple[str, ...]:
-    """What got worse than the original's by more than `SLACK`, besides the objective, in words.
+def regressions(contender: Contender, original: Contender, objective: Objective) -> dict[Regression, str]:
+    """What got worse than the original's by more than `SLACK`, besides the objective, and in words how much.
 
     A figure with one value per process counts only where it is worse beyond its noise.
     """
     a, b = contender.measurement, original.measurement
-    figures: dict[str, tuple[float | None, float | None, Sequence[float], Sequence[float]]] = {
+    figures: dict[Regression, tuple[float | None, float | None, Sequence[float], Sequence[float]]] = {
         "p95": (a.p95_ms, b.p95_ms, a.process_p95_ms, b.process_p95_ms),
         "memory": (a.peak_rss_bytes, b.peak_rss_bytes, (), ()),
         "size": (contender.artifact.size_bytes, original.artifact.size_bytes, (), ()),
@@ -89,14 +86,14 @@ def regressions(contender: Contender, original: Contender, objective: Objective)
             a.cold_start_ms, b.cold_start_ms, a.process_cold_start_ms, b.process_cold_start_ms,
         ),
     }  # fmt: skip
-    worse = []
+    found: dict[Regression, str] = {}
     for name, (new, old, new_rounds, old_rounds) in figures.items():
         if name == objective.name or new is None or not old or new / old <= SLACK:
             continue
         paired = paired_ratio(new_rounds, old_rounds)
         if paired is None or paired[1] > 1.0:
-            worse.append(f"{name} is {new / old - 1:.0%} worse than the original's")
-    return tuple(worse)
+            found[name] = worse(name, new / old)
+    return found
 
 
 def decide(

@@ -64,6 +64,7 @@ class ReportContext:
                 MaxDrop(**goal["max_drop"]),
                 Limits(**goal["limits"]),
                 Setting.from_json(goal["conditions"]),
+                tuple(goal.get("allow_worse", ())),
             ),
             "regions": tuple((name, operators) for name, operators in fields["regions"]),
             "samples": {name: tuple(values) for name, values in fields["samples"].items()},

@@ -114,8 +114,14 @@ class Surrogate:
         self, context: SearchContext, history: Sequence[Trial]
     ) -> list[tuple[FigureModel, float]]:
         models = []
-        for figure, bound in _bounds(context.objective.limits):
+        original = next((t for t in history if t.kind == "baseline"), None)
+        limits = _bounds(context.objective.limits)
+        ceilings = context.objective.ceilings(original)
+        for figure in dict.fromkeys((*limits, *ceilings)):
             known = [(t, value) for t in history if (value := _limited(t, figure))]
+            bound = min(limits.get(figure, np.inf), ceilings.get(figure, np.inf))
+            if figure not in limits and all(value <= bound for _, value in known):
+                continue  # nothing yet is much worse than the original
             model = FigureModel(self.layout, figure, context.region_ms())
             model.fit(
                 self.layout.encode([t.candidate for t, _ in known]),
@@ -148,7 +154,7 @@ def _error(trial: Trial) -> float:
     return measurement.latency.relative_error / 1.96
 
 
-def _bounds(limits: Limits) -> list[tuple[str, float]]:
+def _bounds(limits: Limits) -> dict[str, float]:
     bounds = {
         "latency": limits.max_latency_ms,
         "p95": limits.max_p95_ms,
@@ -159,7 +165,7 @@ def _bounds(limits: Limits) -> list[tuple[str, float]]:
         # A least share of the peak is a most multiple of the time at the peak.
         "utilization": 1 / limits.min_utilization if limits.min_utilization else None,
     }
-    return [(figure, bound) for figure, bound in bounds.items() if bound is not None]
+    return {figure: bound for figure, bound in bounds.items() if bound is not None}
 
 
 def _limited(trial: Trial, figure: str) -> float | None:

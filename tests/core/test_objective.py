@@ -100,3 +100,24 @@ def test_a_tiny_drop_is_not_shown_as_zero() -> None:
     objective = Objective(max_drop=MaxDrop.parse("0.00001"))
     reason = objective.accuracy_violation(Accuracy(0.9, 0.00002, None, 100, "labels", "search"), 0.9)
     assert reason == "accuracy drops by 2e-05, 1e-05 is allowed (n = 100)"
+
+
+def original(state: str = "COMPLETE", rss_bytes: float | None = 1e8) -> Trial:
+    measurement = measured(peak_rss_bytes=rss_bytes)
+    return Trial(0, Candidate.of("m", {}), state, "baseline", "original", ARTIFACT, measurement)  # type: ignore[arg-type]
+
+
+def test_who_needs_much_more_memory_or_is_much_larger_cannot_win_and_is_told_why() -> None:
+    assert Objective().ceilings(original()) == {"memory": 1.05e8, "size": 1050.0}
+    assert Objective().regression("memory", 1.05e8, original()) is None
+    assert Objective().regression("memory", 1.41e8, original()) == (
+        "memory is 41% worse than the original's (--allow-worse memory)"
+    )
+
+
+def test_unless_that_is_allowed_or_what_is_asked_for_or_the_original_cannot_stay() -> None:
+    assert Objective(allow_worse=("memory",)).ceilings(original()) == {"size": 1050.0}
+    assert Objective("size").ceilings(original()) == {"memory": 1.05e8}
+    assert Objective().ceilings(original(rss_bytes=None)) == {"size": 1050.0}
+    assert Objective().ceilings(original("INFEASIBLE")) == Objective().ceilings(None) == {}
+    assert Objective().regression("memory", None, original()) is None

@@ -77,13 +77,13 @@ class Guest:
     def is_loaded(self) -> bool:
         """Whether a model that marks it has run since the last time that one asked."""
         with contextlib.suppress(EdgeoptError):
-            return self.say("rm running 2>/dev/null && sync && echo yes") == "yes"  # gone after a reset, too
+            return self.say("rm /dev/shm/running 2>/dev/null && echo yes") == "yes"
         return False
 
     def leftovers(self) -> str:
         """Processes of the runner, its temporary files, halves of uploads."""
         end = time.monotonic() + 60
-        find = "rm -f running; find .cache/edgeopt/tmp -type f 2>/dev/null; find .cache -name '*.part'"
+        find = "find .cache/edgeopt/tmp -type f 2>/dev/null; find .cache -name '*.part'"
         while (left := self.say(f"pgrep -af edgeopt/runner[/]; {find}")) and time.monotonic() < end:
             time.sleep(1)
         return left

@@ -167,15 +167,17 @@ def replace_decisions(one: Contender, decisions: dict[str, str]) -> Contender:
     return replace(one, trial=replace(one.trial, candidate=Candidate.of("m", decisions)))
 
 
-@pytest.mark.parametrize(("grown", "worse"), [(1.04, ()), (1.2, ("size is 20% worse than the original's",))])
-def test_what_got_worse_is_said(grown: float, worse: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("grown", "worse"), [(1.04, {}), (1.2, {"size": "size is 20% worse than the original's"})]
+)
+def test_what_got_worse_is_said(grown: float, worse: dict[str, str]) -> None:
     bigger = contender("c", rounds(1.0), size_bytes=round(1000 * grown))
     assert regressions(bigger, ORIGINAL, LATENCY) == worse
 
 
 def test_the_objective_itself_is_no_regression() -> None:
     bigger = contender("c", rounds(1.0), size_bytes=2000)
-    assert regressions(bigger, ORIGINAL, Objective("size")) == ()
+    assert regressions(bigger, ORIGINAL, Objective("size")) == {}
 
 
 def test_a_p95_that_is_worse_by_noise_only_is_no_regression() -> None:
@@ -183,7 +185,7 @@ def test_a_p95_that_is_worse_by_noise_only_is_no_regression() -> None:
     noisy = replace(calm, latencies_ms=(2.2,) * 700, process_p95_ms=(3.0, 2.0, 3.1, 2.0, 2.2))
     worse = replace(noisy, process_p95_ms=(2.2, 3.3, 2.2, 3.3, 2.2))
     base = replace(ORIGINAL, measurement=calm)
-    assert regressions(replace(ORIGINAL, measurement=noisy), base, LATENCY) == ()
-    assert regressions(replace(ORIGINAL, measurement=worse), base, LATENCY) == (
-        "p95 is 10% worse than the original's",
-    )
+    assert regressions(replace(ORIGINAL, measurement=noisy), base, LATENCY) == {}
+    assert regressions(replace(ORIGINAL, measurement=worse), base, LATENCY) == {
+        "p95": "p95 is 10% worse than the original's"
+    }

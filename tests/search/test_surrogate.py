@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mixed_truth import INT8, MixedTruth, trial_of
@@ -163,6 +165,24 @@ def test_feasibility_uses_accuracy_and_limits():
     assert default > 0.9
     assert lossy < 0.2
     assert slow < 0.2
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_what_would_need_much_more_memory_than_the_original_is_not_feasible(allowed):
+    """Static int8 needs twice as much: learned from whoever was measured, like a limit that was asked for."""
+    truth, rng = MixedTruth(), np.random.default_rng(5)
+    candidates = [truth.uniform("float32"), truth.uniform(INT8), *(truth.mix(rng) for _ in range(10))]
+    history = []
+    for number, candidate in enumerate(candidates):
+        trial = trial_of(number, candidate, truth.latency_ms(candidate))
+        share = sum(option == INT8 for _, option in candidate.decisions) / len(truth.regions)
+        measurement = replace(trial.measurement, peak_rss_bytes=1e8 * (1 + share))
+        history.append(replace(trial, measurement=measurement, kind="candidate" if number else "baseline"))
+    objective = Objective(allow_worse=("memory",) if allowed else ())
+    surrogate = Surrogate(Layout(truth.space), truth.context(history, objective=objective))
+    default, int8 = surrogate.feasibility(surrogate.layout.encode(candidates[:2]))
+    assert default > 0.9
+    assert (int8 > 0.9) if allowed else (int8 < 0.1)
 
 
 def test_noise_tells_the_sensitive_region_before_any_trial_and_its_price_is_learned():

@@ -101,7 +101,7 @@ DEEDS = {
     "eat": eat,
     "kill-runner": lambda: os.kill(os.getppid(), signal.SIGKILL),
     "offer-the-runner": offer_the_runner,
-    "mark": lambda: Path.home().joinpath("running").touch(),
+    "mark": lambda: Path("/dev/shm/running").touch(),
     "sleep": lambda: time.sleep(0.02),
 }
 
