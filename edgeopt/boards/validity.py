@@ -171,7 +171,9 @@ def of_windows(processes: Sequence[Sequence[float]], thresholds: Thresholds) -> 
 
 
 def _worst_drift(processes: Sequence[Sequence[float]]) -> float:
-    return max((drift_of(one, part_ms=0.0) or 0.0 for one in processes), default=0.0)
+    """Of a single process, of those that are long enough for parts whose medians a hiccup does not move."""
+    whole = [one for one in processes if len(one) >= PARTS[0] * PART_SAMPLES]
+    return max((drift_of(one, part_ms=0.0) or 0.0 for one in whole), default=0.0)
 
 
 def drift_of(latencies_ms: Sequence[float], part_ms: float = PART_MS) -> float | None:

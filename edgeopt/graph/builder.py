@@ -30,7 +30,7 @@ from edgeopt.graph.space import DEFAULT_LEVEL, ON, QUANTIZABLE_OPSET, quantizabl
 from edgeopt.graph.structure import UNCHANGED
 from edgeopt.graph.structuring import Structures, Variant
 
-BUILDER_VERSION = 3
+BUILDER_VERSION = 4
 """Raise it whenever the same decisions give other bytes."""
 
 _KEPT_REWRITTEN = 16

@@ -30,16 +30,11 @@ from numpy.typing import NDArray
 from edgeopt.graph.convolution import Geometry
 from edgeopt.graph.moments import Moments, Reads, Statistics, bounds
 from edgeopt.graph.precision._arithmetic import Floats
+from edgeopt.graph.precision._least_squares import least_squares
 from edgeopt.graph.precision._weights import Int8, Weights, constant, operand
 
 METHODS = ("nearest", "bias_corrected", "least_squares")
 """The first is the default; those behind it need `Statistics`."""
-
-DAMPING = 0.01
-"""Of the mean variance of the inputs, added to each: what few rows tell of a direction is little."""
-
-_COLUMNS = 128
-"""After so many, their errors reach the columns far behind in one product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,47 +106,6 @@ class Rounding:
             return values, np.zeros(0, np.float32)
         expected = ((levels * scale - exact) @ mean[:, :, None]).reshape(-1)
         return values, -expected.astype(np.float32)
-
-
-def least_squares(
-    exact: NDArray[np.float64],
-    nearest: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    second: NDArray[np.float64],
-    most: int,
-) -> NDArray[np.float64]:
-    """Integers q for which (s q - w) H (s q - w)' is small, for each row w of `exact`; see the top.
-
-    Args:
-        exact: (g, m, n) weights.
-        nearest: (g, m, n), what they are if rounded one by one.
-        scale: (g, m, 1).
-        second: H, (g, n, n): moments of the inputs, positive semidefinite.
-        most: Integers are in [-most, most].
-    """
-    n = exact.shape[-1]
-    own = np.einsum("gii->gi", second)
-    damping = DAMPING * own.mean(axis=1)
-    damping = np.where(damping > 0, damping, 1.0)
-    inverse = np.linalg.inv(second + damping[:, None, None] * np.eye(n))
-    upper = np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
-    left, levels = exact.copy(), np.empty_like(exact)
-    for start in range(0, n, _COLUMNS):
-        stop = min(start + _COLUMNS, n)
-        errors = np.empty((*exact.shape[:2], stop - start))
-        for j in range(start, stop):
-            levels[:, :, j] = np.clip(np.rint(left[:, :, j] / scale[:, :, 0]), -most, most)
-            error = (left[:, :, j] - levels[:, :, j] * scale[:, :, 0]) / upper[:, j, j, None]
-            left[:, :, j + 1 : stop] -= error[:, :, None] * upper[:, j, None, j + 1 : stop]
-            errors[:, :, j - start] = error
-        left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
-    better = _cost(levels * scale - exact, second) < _cost(nearest * scale - exact, second)
-    return np.where(better[:, :, None], levels, nearest)
-
-
-def _cost(error: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    cost: NDArray[np.float64] = ((error @ second) * error).sum(axis=2)
-    return cost
 
 
 def reads_of(node: ir.Node) -> Reads | None:
