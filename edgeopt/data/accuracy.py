@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -20,8 +21,8 @@ from edgeopt.data.bounds import (
     unseen_upper,
 )
 from edgeopt.data.fit import Array
-from edgeopt.data.metric import Metric, PerSample, Whole, evaluated
-from edgeopt.data.outputs import join
+from edgeopt.data.metric import Metric, Outputs, PerSample, Whole, evaluated
+from edgeopt.data.outputs import Resampler, join
 from edgeopt.data.scoring import ROUNDING, Scorer
 from edgeopt.data.sequential import error_rates, looks
 from edgeopt.data.split import Part, Parts
@@ -71,6 +72,7 @@ class AccuracyGate:
         for name, scorer in self._scorers.items():
             _check_labels(name, scorer.part, metric)
         self._counts: dict[Accuracy, tuple[int, int, float]] = {}
+        self._resampled: dict[bytes, float] = {}
 
     def original(self, part: PartName) -> Accuracy:
         """The original's own score, its drop being 0.
@@ -259,12 +261,21 @@ class AccuracyGate:
         original, joined = scorer.original, scorer.joined(metric, run)
         score = scorer.score_all(metric, joined)
         before, units = join(original.answers, scorer.join_axis), self._units()
+        originals, candidates = Resampler(before), Resampler(joined)
 
         def drop_of(chosen: Array) -> float:
             rows = np.concatenate([units[unit] for unit in chosen])
-            kept, data = before.take(rows), scorer.columns.of(rows)
+            # Who scores by labels does not look at the original's outputs, and its scores are known after
+            # the first candidate: each is judged on the same resamples.
+            by_labels, key = metric.basis == "labels", hashlib.sha256(rows.tobytes()).digest()
+            known = self._resampled.get(key) if by_labels else None
+            kept: Outputs = [] if known is not None else originals.take(rows)
+            data = scorer.columns.of(rows)
             try:
-                return evaluated(metric, kept, kept, data) - evaluated(metric, joined.take(rows), kept, data)
+                ours = evaluated(metric, kept, kept, data) if known is None else known
+                if by_labels:
+                    self._resampled[key] = ours
+                return ours - evaluated(metric, candidates.take(rows), kept, data)
             except DataError:  # a resample of one class only, say: the metric is not defined there
                 return float("nan")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -62,7 +63,13 @@ def load_function(reference: str, base: Path) -> Callable[..., Any]:
 
 
 def _enter(folder: str) -> None:
-    """Let the modules of one project be those that imports find, and no other project's."""
+    """Let the modules of one project be those that imports find, and no other project's: neither what was
+    imported with a function nor what a function has imported since."""
+    others = {other: known for other, known in _modules.items() if other != folder}
+    for name, module in list(sys.modules.items()):
+        for place in _places(sys.modules.get(_top(name))):
+            if (project := others.get(os.path.dirname(place))) is not None:  # noqa: PTH120 - of thousands
+                project[name] = module
     for other, known in _modules.items():
         for name, module in known.items():
             if other != folder and sys.modules.get(name) is module:
@@ -86,5 +93,10 @@ def _top(module_name: str) -> str:
 
 def _is_in(module: ModuleType | None, folder: Path) -> bool:
     """Whether a top-level module lies directly in a folder: packages may be installed further down."""
-    places = [*getattr(module, "__path__", ()), getattr(module, "__file__", None) or ""]
-    return any(place and Path(place).resolve().parent == folder for place in places)
+    return any(Path(place).resolve().parent == folder for place in _places(module))
+
+
+def _places(module: ModuleType | None) -> list[str]:
+    """Its file, and the folders of a package."""
+    places = [*getattr(module, "__path__", ()), getattr(module, "__file__", None)]
+    return [place for place in places if place]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgeopt.data.answers import Answers
-from edgeopt.data.outputs import join
+from edgeopt.data.outputs import Resampler, join
 
 
 def answers(*shape: int, n: int = 4) -> list[tuple[np.ndarray, ...]]:
@@ -59,3 +59,17 @@ def test_answers_do_not_follow_a_buffer_that_is_used_again() -> None:
     kept.append((buffer,))
     buffer[:] = 9
     assert next(iter(kept))[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_resampler_takes_the_same_as_once_into_the_same_memory(axis: int) -> None:
+    joined = join(answers(*(1, 5) if axis == 0 else (3, 1, 5)), axis)
+    again = Resampler(joined)
+    (first,) = again.take(np.array([3, 0, 3]))
+    assert np.array_equal(first, joined.take(np.array([3, 0, 3]))[0])
+    (second,) = again.take(np.array([1, 2, 2]))
+    assert second is first
+    assert np.array_equal(second, joined.take(np.array([1, 2, 2]))[0])
+    assert np.array_equal(
+        again.take(np.array([1]))[0], joined.take(np.array([1]))[0]
+    )  # as many as a group has

@@ -41,6 +41,17 @@ def test_two_projects_in_one_process_have_modules_of_their_own(tmp_path: Path) -
     assert load_function("made_up_metric:late", folders[1])([], {}) == 2
 
 
+def test_what_a_function_imports_late_is_no_other_projects(tmp_path: Path) -> None:
+    folders = [project(tmp_path / name, answer) for name, answer in (("a", 1), ("b", 2))]
+    for folder in folders:
+        (folder / "made_up_late.py").write_text(
+            "def score(outputs, data):\n    import made_up_neighbour\n    return made_up_neighbour.ANSWER\n"
+        )
+    assert load_function("made_up_late:score", folders[0])([], {}) == 1
+    assert load_function("made_up_metric:score", folders[1])([], {}) == 2
+    assert load_function("made_up_late:score", folders[0])([], {}) == 1
+
+
 def test_two_functions_of_one_module_share_it(tmp_path: Path) -> None:
     folder = project(tmp_path / "a", 1)
     functions = [load_function(f"made_up_metric:{name}", folder) for name in ("score", "late")]
