@@ -1,6 +1,9 @@
 """What changes of structure bring on top of rewrites and precision, on the examples.
 
-    python -m benchmarks.structure [cnn] [transformer] [rnn]
+    python -m benchmarks.structure [--no-latency] [cnn] [transformer] [rnn]
+
+First each change by itself, at its mildest and its strongest option wherever it can be made: multiply-adds,
+the file's size, the score as cut and after the layers were refitted. With --no-latency that is all.
 
 For each example every width is set to the same share (the nearest above that it offers). Shown are
 multiply-adds, the file's size, the score on the search part as cut, after the layers were refitted, and with
@@ -26,7 +29,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 from edgeopt.cli.settings import optimize_options, settings
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.space import SearchSpace
-from edgeopt.graph import calibration, rewriting
+from edgeopt.graph import calibration, rewriting, structure
 from edgeopt.graph.builder import Builder, saturates, wants_unsigned
 from edgeopt.graph.flops import node_flops
 from edgeopt.graph.model import Model, to_bytes
@@ -37,6 +40,7 @@ from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.runtimes.onnxruntime import Session
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+WIDTHS = ("width", "ffn_width", "heads", "recurrent_width")
 SHARES = (100.0, 87.5, 75.0, 62.5, 50.0)
 RECIPES = ("float32", "int8_dynamic", "int8_static_channel")
 MAX_DROP = 0.01
@@ -73,7 +77,7 @@ class Subject:
         """Every width at the smallest option that is at least `share` %; blocks and ranks stay."""
         chosen = {}
         for point in self.space.points:
-            if point.family != "structure" or point.name in ("depth", "low_rank"):
+            if point.family != "structure" or point.name not in WIDTHS:
                 continue
             fitting = [o for o in point.options if float(o.removesuffix("%")) >= share]
             chosen[point.site] = min(fitting, key=lambda option: float(option.removesuffix("%")))
@@ -120,8 +124,30 @@ def macs(model: Model) -> float:
     return sum(node_flops(node) or 0 for node in model.ir.graph) / 2
 
 
-def show(name: str, folder: Path) -> None:
-    subject = Subject.of(name, folder)
+def show_changes(name: str, subject: Subject) -> None:
+    """Each change alone: its first and its last option at all its sites."""
+    whole = subject.structures.variant({}).model
+    print(f"\n## {name}: each change alone; score {subject.score(subject.inputs.model.path):.4f}, ", end="")
+    print(f"{macs(whole) / 1e6:.2f} M multiply-adds, {len(to_bytes(whole.ir)) / 1e3:.0f} kB\n")
+    print("| change | options | sites | M multiply-adds | file, kB | as cut | refitted |")
+    print("|---|---|---|---|---|---|---|")
+    for change in structure.names():
+        points = [p for p in subject.space.points if p.family == "structure" and p.name == change]
+        chosen = [{p.site: p.options[place] for p in points} for place in (1, -1)]
+        for decisions in chosen[: 1 if chosen[0] == chosen[-1] else 2] if points else ():
+            variants = [
+                subject.structures.variant(decisions, refitted=refitted) for refitted in (False, True)
+            ]
+            contents = [to_bytes(variant.model.ir) for variant in variants]
+            cut, refitted = (subject.score(content) for content in contents)
+            print(
+                f"| `{change}` | {', '.join(sorted(set(decisions.values())))} | {len(points)} | "
+                f"{macs(variants[1].model) / 1e6:.2f} | {len(contents[1]) / 1e3:.0f} | {cut:.4f} | {refitted:.4f} |",
+                flush=True,
+            )
+
+
+def show(subject: Subject, name: str) -> None:
     original = subject.score(subject.inputs.model.path)
     allowed = original * (1 - MAX_DROP)
     recipes = {scheme: subject.build(100.0, scheme) for scheme in RECIPES}
@@ -157,9 +183,13 @@ def show(name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    for name in sys.argv[1:] or ("cnn", "transformer"):
+    names = [argument for argument in sys.argv[1:] if argument != "--no-latency"]
+    for name in names or ("cnn", "transformer"):
         with tempfile.TemporaryDirectory() as folder:
-            show(name, Path(folder))
+            subject = Subject.of(name, Path(folder))
+            show_changes(name, subject)
+            if "--no-latency" not in sys.argv:
+                show(subject, name)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ _FREE = frozenset({
 _PER_ELEMENT = {
     "BatchNormalization": 2, "Softmax": 4, "LogSoftmax": 4, "LayerNormalization": 7, "HardSigmoid": 3,
     "HardSwish": 4, "InstanceNormalization": 7, "GroupNormalization": 7, "Gelu": 5, "FastGelu": 7,
-    "QuantizeLinear": 3, "DequantizeLinear": 2,
+    "QuantizeLinear": 3, "DequantizeLinear": 2, "Sigmoid": 4, "Tanh": 5, "Softplus": 3, "Elu": 3, "Celu": 5,
+    "Mish": 9, "QuickGelu": 6,
 }  # fmt: skip
-"""Operations per element of the first output, where it is not 1."""
+"""Operations per element of the first output, where it is not 1; an exponential or a logarithm is one."""
 
 
 def node_flops(node: onnx_ir.Node) -> int | None:

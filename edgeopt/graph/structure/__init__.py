@@ -1,8 +1,8 @@
 """Changes of a model's structure: one file each; the stem is what is decided in `structure:NAME@REGION`.
 
 A change makes the model smaller: fewer channels, heads or hidden units, two thin layers in place of one, a
-block less. It is judged by data alone, so it is offered only where there is some. What it costs in accuracy
-is partly won back at once: `_recovery` refits the layers that read something else than before.
+block less, a smaller picture, cheaper functions. It is judged by data alone, so it is offered only where
+there is some. What it costs in accuracy is partly won back at once: `_recovery` refits the layers that read something else than before.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Site:
 
     Attributes:
         region: Whose decision it is; one site of a change in each region at most.
-        options: `UNCHANGED` first, then shares from large to small, of which each gives another size.
+        options: `UNCHANGED` first, then from costly to cheap, of which each has fewer operations.
     """
 
     region: str

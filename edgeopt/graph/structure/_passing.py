@@ -273,12 +273,12 @@ def _segments(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[in
     return runs
 
 
-_UNARY = (
+UNARY = (
     "Relu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu",
     "Mish", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Sqrt", "Exp", "Log", "Abs", "Neg",
     "Reciprocal", "Identity", "Dropout", "Cast", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Not",
 )  # fmt: skip
-_BINARY = (
+BINARY = (
     "Add",
     "Sub",
     "Mul",
@@ -298,9 +298,9 @@ _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", 
 _SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 RULES: Rules = {
-    **{("", name): _same for name in _UNARY},
+    **{("", name): _same for name in UNARY},
     **{("com.microsoft", name): _same for name in ("Gelu", "QuickGelu")},
-    **{("", name): _elementwise for name in _BINARY},
+    **{("", name): _elementwise for name in BINARY},
     **{("", name): _spatial for name in _POOLS},
     **{("", name): _reduce for name in _REDUCTIONS},
     **{("", name): _reshape for name in _SHAPES},

@@ -13,6 +13,8 @@ is that of the matrices, and of what `_stream` keeps.
 Where W x goes into a residual sum with s, which is t in the changed model, W x + s - t stands in place of
 W x: what was lost before the sum (a block that was left out) is made up for by layers that still add to it.
 
+Where a change moved the layer to a coarser grid (a smaller input), W x is brought there by averaging.
+
 A layer with more than `MOST_INPUTS` columns is not refitted whole: each output gets a factor and a shift.
 Does not refit grouped convolutions (but depthwise ones), ConvTranspose and bidirectional recurrences.
 
@@ -27,16 +29,20 @@ from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edgeopt.graph.calibration import Samples
+from edgeopt.graph.constants import constant_of
+from edgeopt.graph.editing import input_at
 from edgeopt.graph.moments import Reads, rows
 from edgeopt.graph.reading import read_by
 from edgeopt.graph.structure import _bias
-from edgeopt.graph.structure._channels import Numbers
+from edgeopt.graph.structure._channels import Numbers, is_constant, shape_of
 from edgeopt.graph.structure._fingerprints import Fingerprints
 from edgeopt.graph.structure._groups import rows_of
 from edgeopt.graph.structure._kept import Kept
 from edgeopt.graph.structure._knowledge import Knowledge
+from edgeopt.graph.structure._resampling import resampled
 from edgeopt.graph.structure._residual import Sum, sum_behind
 from edgeopt.graph.structure._stream import Stream, Tensors
 from edgeopt.graph.structure._weights import Doubles, Matrix, matrices
@@ -70,9 +76,21 @@ class Refit:
     beside: tuple[str, Sum] | None = None
 
     @property
+    def grid(self) -> tuple[int, ...] | None:
+        """The changed layer's, (N, ...) without channels, where the original's is another; None: the same."""
+        now, then = (
+            (shape[0], *shape[2:]) if one.node.op_type == "Conv" else shape[:-1]
+            for one in (self.now, self.then)
+            for shape in (shape_of(one.node.outputs[0]),)
+        )
+        return None if now == then else now
+
+    @property
     def tensors_then(self) -> list[str]:
-        """Of the original, what is needed."""
-        return [self.then.reads.tensor, *([self.beside[0]] if self.beside else [])]
+        """Of the original, what is needed: the layer's input, or its output where the grid is another."""
+        output = str(self.then.node.outputs[0].name)
+        needed = self.then.reads.tensor if self.grid is None else output
+        return [needed, *([self.beside[0]] if self.beside else [])]
 
     @property
     def tensors_now(self) -> list[str]:
@@ -127,7 +145,7 @@ def refits(graph: ir.Graph, knowledge: Knowledge) -> list[Refit]:
             then = Matrix.of(origin, now.index) if origin is not None else None
             source = node.inputs[0] if now.index == 1 else node.outputs[0]
             is_other = source in changed or (now.index == 2 and (levels or rows_of(node) is not None))
-            moved = then is not None and now.reads.tensor != then.reads.tensor
+            moved = then is not None and now.reads != then.reads
             if then is None or not (is_other or moved) or not _fits(now, then):
                 continue
             own = max([*levels, own]) + 1  # the second matrix of a recurrence after the first
@@ -245,11 +263,8 @@ class _Sums:
         number: int,
     ) -> None:
         """One sample's tensors, of which `count` rows are taken."""
-        x = _rows(self.refit.then.reads, before, count, number)
         z = _rows(self.refit.now.reads, after, count, number)
-        if len(x) > 1 and self.refit.rows is not None:
-            x = x[self.refit.rows]
-        y = x @ self._exact.transpose(0, 2, 1)  # (g, rows, m)
+        y = self._wanted(before, count, number)
         if self.refit.beside is not None:
             y = y + self._missing(self.refit.beside, before, after, count, number)
         if not self._is_whole:
@@ -262,13 +277,33 @@ class _Sums:
         self._products[half] += y.transpose(0, 2, 1) @ z
         self._counts[half] += z.shape[1]
 
+    def _wanted(self, before: Tensors, count: int, number: int) -> Doubles:
+        """W x: (g, rows, m)."""
+        then, grid, left = self.refit.then, self.refit.grid, self.refit.rows
+        if grid is None:
+            x = _rows(then.reads, before, count, number)
+            if len(x) > 1 and left is not None:
+                x = x[left]
+            y: Doubles = x @ self._exact.transpose(0, 2, 1)
+            return y
+        maps = _channels_last(then.node, before[str(then.node.outputs[0].name)])
+        bias = input_at(then.node, 2)
+        if bias is not None and is_constant(bias):
+            maps = maps - constant_of(bias).astype(np.float64)
+        if left is not None:
+            maps = maps[..., left]
+        flat = rows(np.asarray(resampled(maps, (*grid, maps.shape[-1])), np.float32), None, count, number)[0]
+        groups, m, _ = self._exact.shape
+        return flat.reshape(-1, groups, m).transpose(1, 0, 2).astype(np.float64)
+
     def _missing(
         self, beside: tuple[str, Sum], before: Tensors, after: Tensors, count: int, number: int
     ) -> Doubles:
         """What the sum behind the layer lacks, in the layer's own outputs: (1, rows, m)."""
         lost = []
         for tensor in (before[beside[0]], after[str(beside[1].other.name)]):
-            last = np.moveaxis(tensor, 1, -1) if self.refit.now.node.op_type == "Conv" else tensor
+            last = _channels_last(self.refit.now.node, tensor)
+            last = resampled(last, (*(self.refit.grid or last.shape[:-1]), last.shape[-1]))
             lost.append(rows(np.asarray(last, np.float32), None, count, number).astype(np.float64))
         exact = lost[0] if self.refit.rows is None else lost[0][:, :, self.refit.rows]
         missing: Doubles = (exact - lost[1]) / beside[1].scale
@@ -316,6 +351,11 @@ class _Sums:
 def _cost(values: Doubles, squares: Doubles, products: Doubles) -> float:
     """Of the error's energy, what depends on the weights."""
     return float(((values @ squares - 2 * products) * values).sum())
+
+
+def _channels_last(layer: ir.Node, tensor: NDArray[np.generic]) -> Doubles:
+    last = np.moveaxis(tensor, 1, -1) if layer.op_type == "Conv" else tensor
+    return np.asarray(last, np.float64)
 
 
 def _rows(reads: Reads, tensors: Tensors, count: int, seed: int) -> Doubles:
