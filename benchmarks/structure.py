@@ -139,10 +139,10 @@ def show_changes(name: str, subject: Subject) -> None:
                 subject.structures.variant(decisions, refitted=refitted) for refitted in (False, True)
             ]
             contents = [to_bytes(variant.model.ir) for variant in variants]
-            cut, refitted = (subject.score(content) for content in contents)
+            scored = " | ".join(f"{subject.score(content):.4f}" for content in contents)
             print(
                 f"| `{change}` | {', '.join(sorted(set(decisions.values())))} | {len(points)} | "
-                f"{macs(variants[1].model) / 1e6:.2f} | {len(contents[1]) / 1e3:.0f} | {cut:.4f} | {refitted:.4f} |",
+                f"{macs(variants[1].model) / 1e6:.2f} | {len(contents[1]) / 1e3:.0f} | {scored} |",
                 flush=True,
             )
 

@@ -2,7 +2,8 @@
 
 A change makes the model smaller: fewer channels, heads or hidden units, two thin layers in place of one, a
 block less, a smaller picture, cheaper functions. It is judged by data alone, so it is offered only where
-there is some. What it costs in accuracy is partly won back at once: `_recovery` refits the layers that read something else than before.
+there is some. What it costs in accuracy is partly won back at once: `_recovery` refits the layers that read
+something else than before.
 """
 
 from __future__ import annotations

@@ -294,7 +294,8 @@ class _Sums:
             maps = maps[..., left]
         flat = rows(np.asarray(resampled(maps, (*grid, maps.shape[-1])), np.float32), None, count, number)[0]
         groups, m, _ = self._exact.shape
-        return flat.reshape(-1, groups, m).transpose(1, 0, 2).astype(np.float64)
+        found: Doubles = flat.reshape(-1, groups, m).transpose(1, 0, 2).astype(np.float64)
+        return found
 
     def _missing(
         self, beside: tuple[str, Sum], before: Tensors, after: Tensors, count: int, number: int

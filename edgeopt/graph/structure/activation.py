@@ -58,8 +58,8 @@ CLIP_INPUTS = 11
 EXAMPLES = (
     """<ir_version: 8, opset_import: ["": 17]>
 perceptron (float[1, 6, 24] x) => (float[1, 6, 24] y)
-<float[24, 64] w1, float[64] b1, float[64, 24] w2, float[24, 48] w3, float[48, 24] w4, float root = {1.4142135},
- float one = {1}, float half = {0.5}> {
+<float[24, 64] w1, float[64] b1, float[64, 24] w2, float[24, 48] w3, float[48, 24] w4,
+ float root = {1.4142135}, float one = {1}, float half = {0.5}> {
     h = MatMul(x, w1)
     hb = Add(b1, h)
     d = Div(hb, root)

@@ -4,12 +4,12 @@ Before: y[o] = sum over t of W[t] x[stride o + dilation t - pad], W (M, C/group,
 After:  the same with W' (M, C/group, k - 2, ...), W'[t] = W[t + 1], and dilation fewer elements of padding at
         both ends: y has the shape that it had, and every window its middle. W' is where refitting begins:
         by least squares the taps that are left do what they can of what the others did.
-The options are the kernels from large to small, `3x3`, `1x1`; an axis ends at 1 (of an odd kernel) or 2. Zeros
-that a Pad in front writes for this convolution alone become its own padding.
+The options are the kernels from large to small, `3x3`, `1x1`; an axis ends at 1 (of an odd kernel) or 2.
+Zeros that a Pad in front writes for this convolution alone become its own padding.
 Does not apply when: the padding is narrower than what goes, as without padding: the output would grow; W is
 computed; the convolution is grouped but not depthwise, or transposed: those are not refitted.
-Source: Cai, Gan & Han 2020 (arXiv:1908.09791), section 3.2: a small kernel is the middle of the large one, and
-must be trained further; here it is refitted. ONNX Conv-11 for the geometry.
+Source: Cai, Gan & Han 2020 (arXiv:1908.09791), section 3.2: a small kernel is the middle of the large one,
+and must be trained further; here it is refitted. ONNX Conv-11 for the geometry.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Before: x (N, C, H, W) -> convolutions, poolings, ... -> a mean or maximum over 
 After:  x -> AveragePool by a whole factor, or else Resize (linear) -> the same network on (N, C, h, w)
 The options are shares of H and of W, each rounded to a whole number. The input keeps its shape, and so does
 everything behind the last pooling: a pooling whose one window is the map becomes a global one. Layers on the
-smaller maps are refitted to what they computed, brought to the smaller grid by averaging. A picture that comes
-channels last is made smaller behind the Transpose that turns it.
+smaller maps are refitted to what they computed, brought to the smaller grid by averaging. A picture that
+comes channels last is made smaller behind the Transpose that turns it.
 Does not apply when: (`refusals` tells which) an output has other shapes then, as maps have; a Flatten or
 Reshape, a product or another operator that is not known here reads a map; a constant holds a size, as
 position embeddings do; a window is larger than what is left. Inputs that are not (N, C, H, W) floats, so no
@@ -113,10 +113,9 @@ def _pictures(graph: ir.Graph) -> Iterator[ir.Value]:
         turned = len(readers) == 1 and readers[0].op_type == "Transpose"
         if turned and permutation(readers[0]) == TO_CHANNELS_FIRST and not given.is_graph_output():
             given = readers[0].outputs[0]
-        shape = sizes(given)
-        if shape is not None and len(shape) == 4 and given.dtype in FLOATS and given.uses():
-            if not given.is_graph_output() and all(use.node.graph is graph for use in given.uses()):
-                yield given
+        is_map = len(sizes(given) or ()) == 4 and given.dtype in FLOATS and not given.is_graph_output()
+        if is_map and given.uses() and all(use.node.graph is graph for use in given.uses()):
+            yield given
 
 
 def _region(picture: ir.Value) -> str:
@@ -142,11 +141,15 @@ def _smaller(model: ir.Model, name: str, share: str) -> ir.Model | str:
         return "Resize takes sizes from opset 11 on, and AveragePool whole factors only"
     for value in _behind(graph, made):
         value.shape = None
+    contradiction = None
     try:
         infer(changed, strict=True)
     except onnx.shape_inference.InferenceError as error:
-        return f"shapes contradict each other on a smaller map: {str(error).strip().splitlines()[-1]}"
-    return _broken(graph, before, made) or changed
+        contradiction = (
+            f"shapes contradict each other on a smaller map: {str(error).strip().splitlines()[-1]}"
+        )
+        infer(changed, strict=False)  # as far as it goes, to tell by whom
+    return _broken(graph, before, made) or contradiction or changed
 
 
 def _reduced(graph: ir.Graph, picture: ir.Value, share: float) -> ir.Node | None:
@@ -221,12 +224,10 @@ def _why_not(node: ir.Node, moved: Mapping[ir.Value, set[int]]) -> str | None:
         return None if mode in ("constant", "edge") else "mirrors what may be too small for that"
     if node.domain or node.op_type not in BINARY:
         return "reads a map that would be smaller"
-    from_end = {
-        axis - len(sizes(value) or ()) for value in node.inputs if value in moved for axis in moved[value]
-    }
+    from_end = {axis - len(sizes(v) or ()) for v in node.inputs if v is not None for axis in moved.get(v, ())}
     for value in node.inputs:
         shape = sizes(value) or ()
-        if value is not None and value.is_initializer():
-            if any(-axis <= len(shape) and shape[axis] > 1 for axis in from_end):
-                return "reads a constant that holds the size of a map"
+        is_held = any(-axis <= len(shape) and shape[axis] > 1 for axis in from_end)
+        if is_held and value is not None and value.is_initializer():
+            return "reads a constant that holds the size of a map"
     return None
