@@ -251,6 +251,24 @@ class ConfirmOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainOptions:
+    """One `edgeopt study explain`.
+
+    Attributes:
+        folder: Of the study.
+        budget: How much to measure; None for nothing: what was measured before, else what is predicted.
+        by: What is turned back at once; None to choose.
+        board: None for the one that the study was made on.
+    """
+
+    folder: Path
+    budget: Budget | None = None
+    by: Literal["decision", "pattern"] | None = None
+    board: str | None = None
+    wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MeasureOptions:
     """One `edgeopt measure`.
 

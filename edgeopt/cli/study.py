@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -89,6 +90,81 @@ def export(
     output.write_text(text, encoding="utf-8")
     written = {"file": str(output.absolute()), "trials": len(rows)}
     return Answer(written, lambda: f"wrote {len(rows)} trials to {output}")
+
+
+@app.command(
+    epilog=flags.examples(
+        "edgeopt study explain edgeopt-out/model-rpi4",
+        "edgeopt study explain edgeopt-out/model-rpi4 --measure",
+        'edgeopt study explain --budget "10 trials" --by pattern --json',
+    )
+)
+def explain(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="The folder that edgeopt optimize wrote. Left out: the only one in "
+            "edgeopt-out.",
+            show_default=False,
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure every decision that was not measured yet.")
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", metavar="TIME|TRIALS",
+            help='Measure for so long (10m), or so many decisions ("10 trials"): what matters most first.',
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["decision", "pattern"] | None,
+        typer.Option(
+            "--by",
+            help="Turn back one decision at a time, or the same decision of all repeated regions. "
+            "[dim]\\[default: decision, up to 24 of them][/dim]",
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", metavar="BOARD", help="Where the study's board answers, if elsewhere now."),
+    ] = None,
+    wait: flags.Wait = None,
+    as_json: flags.Json = False,
+) -> Answer:  # fmt: skip
+    """Show what each decision of the result brings: time, size, energy and accuracy.
+
+    Each is turned back to the original's answer, everything else as it is. With [cyan]--measure[/cyan] or
+    [cyan]--budget[/cyan] that is built and measured in turns with the result, on the study's board; repeating
+    the command goes on. Else it is predicted from the study's trials.
+    """
+    from edgeopt.cli import checked
+    from edgeopt.cli.live import view
+    from edgeopt.optimize.explain import explain as run
+    from edgeopt.options import Budget, ExplainOptions
+    from edgeopt.report import shares
+
+    asked = Budget.parse(budget) if budget else Budget(seconds=math.inf) if measure else None
+    options = ExplainOptions(folder or _only_study(), asked, by, board, checked.wait_s(wait))
+    with view(as_json=as_json) as observer:
+        explained = run(options, observer)
+    return Answer(explained.document, lambda: shares.view(explained.document), explained.exit_code)
+
+
+def _only_study() -> Path:
+    """The one study of this working folder.
+
+    Raises:
+        ConfigError: There is none, or there are several.
+    """
+    from edgeopt.study.store import LOG
+
+    found = sorted(path.parent for path in Path("edgeopt-out").glob(f"*/{LOG}"))
+    if len(found) != 1:
+        known = f"{len(found)} studies" if found else "no study"
+        raise ConfigError(f"there is {known} in edgeopt-out", hint="name the -o folder of edgeopt optimize")
+    return found[0]
 
 
 def trials_of(folder: Path) -> Sequence[Trial]:

@@ -37,3 +37,8 @@ class Artifact:
     opset: int | None = None
     ir_version: int | None = None
     interface: Interface = ()
+
+    @property
+    def setup(self) -> tuple[str, str]:
+        """What is run: candidates that decide otherwise may come to the same."""
+        return self.sha256, repr(sorted(self.session_options.items()))

@@ -157,7 +157,7 @@ def _clocked(objective: Objective, trial: Trial) -> float:
 def setup(trial: Trial) -> tuple[str, str]:
     """What is run: trials that decide otherwise may come to the same."""
     assert trial.artifact is not None  # noqa: S101 - what was measured was built
-    return trial.artifact.sha256, repr(sorted(trial.artifact.session_options.items()))
+    return trial.artifact.setup
 
 
 def _measure_together(job: Job, trials: Sequence[Trial]) -> list[Contender]:

@@ -15,7 +15,8 @@ from edgeopt.options import BoardOptions, DataOptions, OptimizeOptions
 
 NOTE = "options"
 FIELDS = (
-    "effort", "sampler", "policy", "threads", "seed", "allow_unverified", "allow_modelled_energy",
+    "effort", "sampler", "policy", "threads", "seed", "structure", "allow_unverified",
+    "allow_modelled_energy",
 )  # fmt: skip
 INTERFACE = "allow_interface"
 """Only noted where something is allowed: a study of an older edgeopt still resumes."""
@@ -27,6 +28,7 @@ def to_json(options: OptimizeOptions) -> dict[str, Any]:
     fields = {
         "model": str(options.model),
         "device": options.board.device,
+        "board": options.board.board,
         "data": data,
         "objective": asdict(options.objective),
         **{name: getattr(options, name) for name in FIELDS},
@@ -52,7 +54,7 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
     options = OptimizeOptions(
         model=Path(fields["model"]),
         output=output,
-        board=BoardOptions(fields["device"]),
+        board=BoardOptions(fields["device"], fields.get("board")),
         data=DataOptions(**(data | {"base": Path(data["base"]), "shapes": shapes})),
         objective=Objective(
             goal["name"],

@@ -75,6 +75,15 @@ class AccuracyModel:
             return mean, np.sqrt(np.einsum("bd,bd->b", rows, rows) + 1e-18)
         return mean, self._posterior.deviation(rows, np.zeros((len(codes), len(self._posterior.dual))), 0.0)
 
+    def differences(self, codes: Codes, base: Codes) -> tuple[Floats, Floats]:
+        """How much more each of `codes` `(B, P)` loses than `base` `(P,)`: mean and standard deviation."""
+        chosen = self._chosen(codes) - self._chosen(base[None])
+        rows = np.asarray((self._spread.T @ chosen.T).T)
+        mean = chosen @ self._coefficients
+        if self._posterior is None:
+            return mean, np.sqrt(np.einsum("bd,bd->b", rows, rows))
+        return mean, self._posterior.deviation(rows, np.zeros((len(codes), len(self._posterior.dual))), 0.0)
+
     def option_drops(self) -> tuple[Floats, Floats]:
         """`(P, K)` mean and standard deviation of each option's own loss."""
         mean, spread = np.zeros(self.layout.column.shape), np.zeros(self.layout.column.shape)

@@ -56,12 +56,12 @@ class Posterior:
     variance: float
     evidence: float
 
-    def deviation(self, rows: Floats, kernel: Floats, residual: float) -> Floats:
+    def deviation(self, rows: Floats, kernel: Floats, residual: float | Floats) -> Floats:
         """`(B,)` posterior standard deviation at `rows` `(B, D)`, noise not included.
 
         Args:
             kernel: `(B, N)` residual covariance with the observations.
-            residual: Prior variance of the residual.
+            residual: Prior variance of the residual; one, or `(B,)`.
         """
         prior = self.variance * np.einsum("bd,bd->b", rows, rows) + residual
         shared = self.variance * rows @ self.rows.T + kernel

@@ -130,6 +130,21 @@ class FigureModel:
         deviation = self._posterior.deviation(rows, kernel, residual)
         return mean + kernel @ self._posterior.dual, self.calibration * deviation
 
+    def differences(self, codes: Codes, base: Codes) -> tuple[Floats, Floats]:
+        """How much larger the log figure of each of `codes` `(B, P)` is than that of `base` `(P,)`: mean and
+        standard deviation, each `(B,)`. What both have in common is uncertain for both alike, and cancels."""
+        graph, chosen = self._columns(np.concatenate([base[None], codes]))
+        rows, mean = self._linearised(graph, chosen)
+        rows, mean = rows[1:] - rows[0], mean[1:] - mean[0]
+        residual = 2 * (self._settings.residual - self._kernel(chosen[1:], chosen[:1])[:, 0])
+        if self._posterior is None:
+            prior = self._settings.variance * np.einsum("bd,bd->b", rows, rows)
+            return mean, np.sqrt(prior + residual)
+        kernel = self._kernel(chosen, self._codes_mask)
+        kernel = kernel[1:] - kernel[0]
+        deviation = self._posterior.deviation(rows, kernel, residual)
+        return mean + kernel @ self._posterior.dual, self.calibration * deviation
+
     def option_prices(self) -> tuple[Floats, Floats]:
         """`(P, K)` mean and spread of each option alone: graph options in units of the default's figure,
         runtime options as log factors."""

@@ -49,7 +49,7 @@ class Surrogate:
         measured = [t for t in history if _figure(context, t) is not None]
         values = np.array([_figure(context, t) for t in measured], dtype=np.float64)
         self.codes = layout.encode([t.candidate for t in measured])
-        self.objective.fit(self.codes, values, np.array([_error(t) for t in measured]))
+        self.objective.fit(self.codes, values, np.array([relative_error(t) for t in measured]))
         self.logs = np.log(values) - self.objective.reference
         self.feasible = np.array([t.state == "COMPLETE" for t in measured], dtype=bool)
         self.limits = self._fit_limits(context, history)
@@ -126,7 +126,7 @@ class Surrogate:
             model.fit(
                 self.layout.encode([t.candidate for t, _ in known]),
                 np.array([value for _, value in known], dtype=np.float64),
-                np.array([_error(t) for t, _ in known]),
+                np.array([relative_error(t) for t, _ in known]),
             )
             # Before the first measurement the figure's scale is unknown: no ground to reject anything.
             if known:
@@ -147,7 +147,8 @@ def _figure(context: SearchContext, trial: Trial) -> float | None:
     return value if value and value > 0 else None
 
 
-def _error(trial: Trial) -> float:
+def relative_error(trial: Trial) -> float:
+    """Standard deviation of a measured time, as a fraction of it."""
     measurement = trial.measurement
     if measurement is None or measurement.stopped_early:
         return STOPPED_ERROR

@@ -21,6 +21,7 @@ from edgeopt.core.objective import Objective
 from edgeopt.core.space import SearchSpace
 from edgeopt.core.trial import PREDICTED, Kind, Trial
 from edgeopt.study import front, records
+from edgeopt.study import space as space_file
 from edgeopt.study.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ LOG = "study.log"
 IDENTITY, MODEL, ABOUT, RECORD, NOTE = (
     f"edgeopt:{key}" for key in ("identity", "model", "about", "record", "note:")
 )
-PUT_ASIDE = (LOG, "samples", "policy", "best.onnx", "best.json", "report.html")
+ABLATIONS = "ablations.json"
+PUT_ASIDE = (
+    LOG, space_file.NAME, ABLATIONS, "samples", "policy", "best.onnx", "best.json", "report.html",
+)  # fmt: skip
 MakeSampler = Callable[[Callable[[], Sequence[Trial]]], "BaseSampler"]
 
 
@@ -226,6 +230,8 @@ class StudyStore(Closing):
             with self._journal.batch():
                 self._study = optuna.create_study(storage=self._storage, sampler=sampler, study_name=NAME)
         self._check(dict(identity), read_only)
+        if not read_only:
+            space_file.save(self.folder, self.space)
         self._recover(read_only)
 
     def _check(self, identity: dict[str, str], read_only: bool) -> None:
