@@ -59,7 +59,7 @@ def together(rows: Sequence[Row], whole: Effects) -> dict[str, Any]:
     None where a share is unknown, or where shares and whole have different provenance: what is measured and
     what is predicted do not add up.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, key in KEYS.items():
         all_of = whole.get(name)
         parts = [row.effects.get(name) for row in rows]
@@ -123,7 +123,7 @@ def view(document: Mapping[str, Any]) -> RenderableType:
     return Group(title, table, *(Text(line, "dim") for line in _notes(document, shown)))
 
 
-HEADINGS = {"latency_ms": "ms", "size_bytes": "kB", "energy_mj": "mJ", "drop": "drop\n(absolute)"}
+HEADINGS = {"latency_ms": "ms", "size_bytes": "size", "energy_mj": "mJ", "drop": "drop\n(absolute)"}
 MARKS = {"measured": "", "emulated": " e", "predicted": " p"}
 
 
@@ -135,14 +135,14 @@ def _order(row: Mapping[str, Any]) -> tuple[float, str]:
 def _cell(key: str, figure: Mapping[str, Any] | None, *, share: bool = True) -> str:
     if figure is None:
         return UNKNOWN
-    value, ends = figure["value"], figure["ci95"]
+    value, ends = figure["value"] + 0.0, figure["ci95"]  # no negative zero
     if key == "size_bytes":
-        text = f"{value / 1e3:+.1f}"
+        text = f"{value / 1e3:+.1f} kB" if abs(value) >= 1e3 else f"{value:+.0f} B"
     elif key == "drop":
         text = f"{value:+.4f}"
     else:
         text = f"{value:+.3g}"
-    part = f" {figure['share']:.0%}" if share and figure["share"] is not None else ""
+    part = f" {figure['share'] + 0.0:.0%}" if share and figure["share"] is not None else ""
     noise = " ~" if ends and ends[0] < 0 < ends[1] else ""
     return f"{text}{part}{noise}{MARKS[figure['provenance']]}".replace("-", "−")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from edgeopt.core.errors import StudyError
 from edgeopt.core.files import write_atomically
@@ -49,10 +50,11 @@ def load(folder: Path) -> SearchSpace:
         return SearchSpace(
             found["model"],
             tuple(DecisionPoint(p["site"], tuple(p["options"]), p["default"]) for p in found["points"]),
-            tuple(
-                Region(**{key: tuple(value) if key in TUPLES else value for key, value in region.items()})
-                for region in found["regions"]
-            ),
+            tuple(Region(**_with_tuples(region)) for region in found["regions"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} is damaged", hint=f"delete it, then {hint}") from error
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if name in TUPLES else value for name, value in fields.items()}

@@ -127,7 +127,7 @@ def test_fresh_puts_the_old_study_aside(tmp_path):
     assert len(read(tmp_path / "previous" / "1").trials) == 2
     assert (tmp_path / "previous" / "1" / "best.onnx").read_text() == "best.onnx"
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
-        "mine.txt", "study.lock", "study.log",
+        "mine.txt", "space.json", "study.lock", "study.log",
     }  # fmt: skip
 
 
