@@ -208,6 +208,7 @@ class Evaluator:
             prepared.infeasible
             or self.objective.limit_violation(measurement)
             or self.objective.regression("memory", measurement.peak_rss_bytes, self.original)
+            or self.objective.regression("latency", self._beside_the_control(measurement), self.original)
         )
         figure = self.objective.value(measurement, prepared.artifact)
         if reason is None and figure is None and measurement.stopped_early:
@@ -215,6 +216,12 @@ class Evaluator:
         return replace(
             trial, measurement=measurement, state="INFEASIBLE" if reason else "COMPLETE", reason=reason
         )
+
+    def _beside_the_control(self, measurement: Measurement) -> float:
+        """The latency in ms that it would have had when the original was measured."""
+        if measurement.control_ratio is None or self.control_p50_ms is None:
+            return measurement.p50_ms / (measurement.drift or 1.0)
+        return measurement.control_ratio * self.control_p50_ms
 
     def _broken_rewrite(self, candidate: Candidate) -> str | None:
         switched_on = {s: o for s, o in candidate.of_family("rewrite").items() if o != "off"}

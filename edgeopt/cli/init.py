@@ -93,7 +93,7 @@ name = "latency"                   # latency p95 cold-start energy memory size u
 # max_size = "8M"
 # max_memory = "256M"
 # max_p95 = 20                     # ms
-# allow_worse = ["memory"]         # more than 5 % worse than the original's; also size, p95, cold-start
+# allow_worse = ["memory"]         # more than 5 % worse than the original; latency p95 memory size cold-start
 
 [search]
 budget = "30m"                     # or "40 trials", or 0 for the well-known recipes only

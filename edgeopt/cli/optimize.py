@@ -114,7 +114,7 @@ def optimize(
         list[str] | None,
         typer.Option(
             "--allow-worse",
-            metavar="memory|size|p95|cold-start",
+            metavar="latency|p95|memory|size|cold-start",
             rich_help_panel=flags.GOAL,
             help="Let the result be more than 5 % worse in this than the original. Repeat for several.",
         ),

@@ -19,8 +19,11 @@ OBJECTIVES: tuple[ObjectiveName, ...] = (
 SLACK = 1.05
 """What the objective does not ask for may be this much worse than the original's, unless it may be worse."""
 
-Regression = Literal["p95", "memory", "size", "cold-start"]
-REGRESSIONS: tuple[Regression, ...] = ("p95", "memory", "size", "cold-start")
+SCREENING_SLACK = 1.05
+"""How much slower than it is a candidate may look in its screening, which carries noise."""
+
+Regression = Literal["latency", "p95", "memory", "size", "cold-start"]
+REGRESSIONS: tuple[Regression, ...] = ("latency", "p95", "memory", "size", "cold-start")
 """What may get worse while something else gets better."""
 
 
@@ -153,14 +156,15 @@ class Objective:
         )
 
     def ceilings(self, original: Trial | None) -> dict[str, float]:
-        """The most memory and the largest file that may win beside this original, in bytes.
+        """What a screening may show at most of who is to win beside this original: ms, bytes, bytes.
 
-        They are told once, without noise worth speaking of: so who is over them need not be searched for.
+        Who is over needs not be searched for. p95 and cold start are too noisy in a screening to say so.
         None of an original that breaks a hard limit itself: there anything may be the better choice.
         """
         if original is None or original.state != "COMPLETE" or original.measurement is None:
             return {}
         figures: dict[Regression, float | None] = {
+            "latency": SCREENING_SLACK * original.measurement.p50_ms,
             "memory": original.measurement.peak_rss_bytes,
             "size": original.artifact.size_bytes if original.artifact else None,
         }
@@ -175,7 +179,8 @@ class Objective:
         ceiling = self.ceilings(original).get(name)
         if ceiling is None or value is None or value <= ceiling:
             return None
-        return f"{worse(name, value / (ceiling / SLACK))} (--allow-worse {name})"
+        allowed = SLACK * (SCREENING_SLACK if name == "latency" else 1.0)
+        return f"{worse(name, value / ceiling * allowed)} (--allow-worse {name})"
 
     def of_trial(self, trial: Trial) -> float | None:
         """`value` of a trial that satisfied everything; None for any other."""

@@ -24,7 +24,7 @@ from edgeopt.core.errors import (
     ModelError,
 )
 from edgeopt.core.measurement import Protocol
-from edgeopt.core.objective import Objective
+from edgeopt.core.objective import SCREENING_SLACK, Objective
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
 from edgeopt.core.space import DecisionPoint, SearchSpace
@@ -49,9 +49,6 @@ from edgeopt.search import initial
 from edgeopt.search.context import SearchContext
 from edgeopt.search.initial import InitialPolicy
 from edgeopt.study.store import StudyStore
-
-SCREENING_SLACK = 1.05
-"""How much slower than the incumbent a candidate may look in its screening and still enter the final."""
 
 
 @dataclass(slots=True)

@@ -79,6 +79,7 @@ def regressions(contender: Contender, original: Contender, objective: Objective)
     """
     a, b = contender.measurement, original.measurement
     figures: dict[Regression, tuple[float | None, float | None, Sequence[float], Sequence[float]]] = {
+        "latency": (a.p50_ms, b.p50_ms, a.process_p50_ms, b.process_p50_ms),
         "p95": (a.p95_ms, b.p95_ms, a.process_p95_ms, b.process_p95_ms),
         "memory": (a.peak_rss_bytes, b.peak_rss_bytes, (), ()),
         "size": (contender.artifact.size_bytes, original.artifact.size_bytes, (), ()),

@@ -117,7 +117,10 @@ def test_who_needs_much_more_memory_or_is_much_larger_cannot_win_and_is_told_why
 
 def test_unless_that_is_allowed_or_what_is_asked_for_or_the_original_cannot_stay() -> None:
     assert Objective(allow_worse=("memory",)).ceilings(original()) == {"size": 1050.0}
-    assert Objective("size").ceilings(original()) == {"memory": 1.05e8}
+    slower = {"latency": pytest.approx(10 * 1.05**2)}
+    assert Objective("size").ceilings(original()) == slower | {"memory": 1.05e8}
+    assert Objective("size", allow_worse=("latency", "memory")).ceilings(original()) == {}
+    assert "latency is 20% worse" in str(Objective("size").regression("latency", 12.0, original()))
     assert Objective().ceilings(original(rss_bytes=None)) == {"size": 1050.0}
     assert Objective().ceilings(original("INFEASIBLE")) == Objective().ceilings(None) == {}
     assert Objective().regression("memory", None, original()) is None
