@@ -18,6 +18,8 @@ Effects = Mapping[str, Quantity]
 KEYS = {"latency": "latency_ms", "size": "size_bytes", "energy": "energy_mj", "drop": "drop"}
 """Figure -> its key in the document, named as in the contract's `T`."""
 NEGLIGIBLE = 1e-12
+MOST_ROWS = 24
+"""Of the terminal's table: who has hundreds of decisions looks for the few that matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,16 @@ def view(document: Mapping[str, Any]) -> RenderableType:
     table.add_column("decision", overflow="fold")
     for heading in shown.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in sorted(rows, key=_order):
+    telling = sorted(rows, key=_telling, reverse=True)
+    for row in sorted(telling[:MOST_ROWS], key=_order):
         label = Text(f"{row['decision']}: {row['option']}")
         if row["reason"]:
             label.append(f" ({row['reason']})", style="dim")
         table.add_row(label, *(_cell(key, row[key]) for key in shown))
+    if others := telling[MOST_ROWS:]:
+        most = others[0]["latency_ms"]
+        each = f", each {abs(most['value']):.2g} ms at most" if most else ""
+        table.add_row(Text(f"{len(others)} others{each} (--json tells them)", style="dim"))
     table.add_section()
     table.add_row(Text("together"), *(_cell(key, document["together"][key]) for key in shown))
     table.add_row(
@@ -125,6 +132,12 @@ def view(document: Mapping[str, Any]) -> RenderableType:
 
 HEADINGS = {"latency_ms": "ms", "size_bytes": "size", "energy_mj": "mJ", "drop": "drop\n(absolute)"}
 MARKS = {"measured": "", "emulated": " e", "predicted": " p"}
+
+
+def _telling(row: Mapping[str, Any]) -> float:
+    """How much a row tells: what could not be turned back comes first."""
+    figure = row["latency_ms"]
+    return abs(figure["value"]) if figure else math.inf
 
 
 def _order(row: Mapping[str, Any]) -> tuple[float, str]:

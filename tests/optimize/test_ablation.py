@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from math import inf
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from edgeopt.core.errors import StudyError
 from edgeopt.core.quantity import Provenance, Quantity
@@ -94,3 +96,19 @@ def test_a_space_is_read_back_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "space.json").write_text("{}")
     with pytest.raises(StudyError, match="damaged"):
         space_file.load(tmp_path)
+
+
+def test_the_table_shows_the_few_that_matter_and_says_how_many_others_there_are() -> None:
+    effects = [*(-0.01 * n for n in range(shares.MOST_ROWS + 3)), 5.0]
+    rows = [row(f"decision {n}", latency=effect(value)) for n, value in enumerate(effects)]
+    whole = {"latency": effect(-1.0)}
+    document = {
+        "winner": "candidate-1", "trial": 1, "board": "kitchen", "total": shares.total(whole),
+        "decisions": shares.with_shares(rows, whole), "together": shares.together(rows, whole),
+    }  # fmt: skip
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(shares.view(document))
+    text = console.export_text()
+    assert f"decision {len(effects) - 1}: on" in text  # what made it slower, above all
+    assert "4 others, each 0.03 ms at most" in text
+    assert text.count(": on") == shares.MOST_ROWS
