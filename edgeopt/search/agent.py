@@ -38,13 +38,19 @@ class Agent:
     """MaskablePPO on one surrogate: new for every proposal, with the weights of the last one."""
 
     def __init__(
-        self, surrogate: Surrogate, seed: int, weights: Arrays | None, returns: Returns | None = None
+        self,
+        surrogate: Surrogate,
+        seed: int,
+        weights: Arrays | None,
+        returns: Returns | None = None,
+        given: Codes | None = None,
     ) -> None:
-        """`returns` as in `Walk`: for boards whose truth is known."""
+        """`returns` and `given` as in `Walk`: the one for boards whose truth is known, the other what the
+        episodes of training find decided."""
         self.surrogate = surrogate
         points = max(surrogate.layout.count, 1)
         count = int(np.clip(ROLLOUT_STEPS // points, 4, EPISODES))
-        self.walk = Walk(surrogate, count, np.random.default_rng(seed), returns=returns)
+        self.walk = Walk(surrogate, count, np.random.default_rng(seed), returns=returns, given=given)
         rounds = max(1, round(ROLLOUT_STEPS / (points * count)))  # whole episodes only
         self.model = MaskablePPO(
             OptionPolicy, SearchVecEnv(self.walk), seed=seed, device="cpu",
@@ -65,10 +71,14 @@ class Agent:
         """For reward alone, for at least so many steps of the environment."""
         self.model.learn(steps, log_interval=sys.maxsize)
 
-    def sample(self, episodes: int) -> Codes:
-        """`(episodes, P)` candidates drawn from the policy, all in one walk."""
+    def sample(self, episodes: int, given: Codes | None = None) -> Codes:
+        """`(episodes, P)` candidates drawn from the policy, all in one walk.
+
+        Args:
+            given: `(episodes, P)` what is decided already, -1 where the policy decides.
+        """
         walk = Walk(self.surrogate, episodes, self.walk.rng, self.walk.view)
-        observations, done = walk.reset(), False
+        observations, done = walk.reset(given=given), False
         while not done:
             actions, _ = self.model.predict(observations, action_masks=walk.masks())
             _, done = walk.step(actions)

@@ -83,6 +83,10 @@ class Layout:
             self._rows[id(candidate)] = known  # holds the candidate, so that its id is no other's
         return known[1]
 
+    def points_of(self, family: str) -> Codes:
+        """Points of a family that leave a choice, in order."""
+        return np.flatnonzero((self.family == FAMILIES.index(family)) & (self.options > 1))
+
     def spoken(self, codes: Codes) -> Codes:
         """`(B, P + 1)` the word at each point; the last column is "not decided"."""
         spoken = np.zeros((len(codes), self.count + 1), dtype=np.intp)

@@ -11,12 +11,19 @@ import numpy as np
 from edgeopt.search.layout import FAMILIES, Codes, Layout
 
 
-def mutate(layout: Layout, parents: Codes, count: int, rng: np.random.Generator) -> Codes:
-    """`(count, P)` variants of randomly chosen rows of `parents`."""
+def mutate(
+    layout: Layout, parents: Codes, count: int, rng: np.random.Generator, free: Codes | None = None
+) -> Codes:
+    """`(count, P)` variants of randomly chosen rows of `parents`.
+
+    Args:
+        free: Points that may change, at least one; None for all.
+    """
+    free = np.arange(layout.count) if free is None else free
     children = parents[rng.integers(len(parents), size=count)]
     moves = (_flip, _flip_group, _flip_run, _cross)
     for child in children:
-        moves[rng.integers(len(moves))](layout, child, parents, rng)
+        moves[rng.integers(len(moves))](layout, child, parents, free, rng)
     return children
 
 
@@ -39,18 +46,18 @@ def uniform(layout: Layout) -> Codes:
     return np.array(rows, dtype=np.intp)
 
 
-def _flip(layout: Layout, child: Codes, _: Codes, rng: np.random.Generator) -> None:
-    for p in rng.integers(layout.count, size=rng.integers(1, 4)):
+def _flip(layout: Layout, child: Codes, _: Codes, free: Codes, rng: np.random.Generator) -> None:
+    for p in free[rng.integers(len(free), size=rng.integers(1, 4))]:
         child[p] = rng.integers(layout.options[p])
 
 
-def _flip_group(layout: Layout, child: Codes, _: Codes, rng: np.random.Generator) -> None:
-    p = rng.integers(layout.count)
+def _flip_group(layout: Layout, child: Codes, _: Codes, free: Codes, rng: np.random.Generator) -> None:
+    p = free[rng.integers(len(free))]
     child[layout.group == layout.group[p]] = rng.integers(layout.options[p])
 
 
-def _flip_run(layout: Layout, child: Codes, _: Codes, rng: np.random.Generator) -> None:
-    p = rng.integers(layout.count)
+def _flip_run(layout: Layout, child: Codes, _: Codes, free: Codes, rng: np.random.Generator) -> None:
+    p = free[rng.integers(len(free))]
     point = layout.space.points[p]
     option = point.options[rng.integers(layout.options[p])]
     alike = np.flatnonzero(layout.alike == layout.alike[p])
@@ -61,7 +68,7 @@ def _flip_run(layout: Layout, child: Codes, _: Codes, rng: np.random.Generator) 
             child[q] = options.index(option)
 
 
-def _cross(layout: Layout, child: Codes, parents: Codes, rng: np.random.Generator) -> None:
+def _cross(_: Layout, child: Codes, parents: Codes, free: Codes, rng: np.random.Generator) -> None:
     other = parents[rng.integers(len(parents))]
-    start, stop = np.sort(rng.integers(layout.count + 1, size=2))
-    child[start:stop] = other[start:stop]
+    start, stop = np.sort(rng.integers(len(free) + 1, size=2))
+    child[free[start:stop]] = other[free[start:stop]]

@@ -109,6 +109,8 @@ def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool)
                 mean[column], trust = ratios[p, k], TABLE_TRUST
             elif point.family == "rewrite":
                 mean[column] = -REWRITE_SAVING * share
+            elif point.family == "structure":
+                mean[column] = -_left_out(option) * share
             everywhere, pattern, own = (share * trust * s for s in SPREADS[point.family])
             rows += [
                 (column, ("everywhere", point.family, point.name, option), everywhere),
@@ -128,6 +130,16 @@ def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool)
     first += len(edge_scale)
     rows += [(first + pair, ("words", pair), 0.7) for pair in range(pairs)]
     return Prior(mean, _spread(rows, size), shares, edge_scale, runtime_mean, runtime_spread)
+
+
+def _left_out(option: str) -> float:
+    """What a structure leaves out, where it says its share (`0.75`): as much of the region's cost is expected
+    to go. What its consumers save is learned."""
+    try:
+        kept = float(option)
+    except ValueError:
+        return 0.0
+    return 1 - kept if 0 < kept < 1 else 0.0
 
 
 def _spread(rows: list[tuple[int, Hashable, float]], size: int) -> csr_array:

@@ -60,6 +60,8 @@ class Truth:
         crowd_ms: `(P,)` for each neighbour beyond the first that computes in another precision.
         factor: `(P, K)` log factor of runtime options.
         drop: `(P, K)` absolute loss of the metric.
+        kept: `(P, K)` share of its region's time that a structure leaves, whatever the precision.
+        read: `(P, K)` share that it leaves of the time of the regions that read from there.
         noise: Relative standard deviation of a measured time.
     """
 
@@ -69,6 +71,8 @@ class Truth:
     crowd_ms: Floats
     factor: Floats
     drop: Floats
+    kept: Floats
+    read: Floats
     noise: float
 
 
@@ -94,6 +98,7 @@ class SimulatedBoard:
         layout, truth, points = self.layout, self.truth, np.arange(self.layout.count)
         ends = layout.spoken(codes)[:, layout.edges]
         total = truth.region_ms.sum() + truth.option_ms[points, codes].sum(axis=1)
+        total += self._restructured_ms(codes)
         total += truth.edge_ms[np.arange(len(layout.edges)), ends[..., 0], ends[..., 1]].sum(axis=1)
         differing = np.zeros((len(codes), layout.count + 1))
         for e, both in enumerate(layout.edges):
@@ -101,6 +106,25 @@ class SimulatedBoard:
         total += np.maximum(differing[:, :-1] - 1, 0) @ truth.crowd_ms
         least = 0.02 * truth.region_ms.sum()
         return np.asarray(np.maximum(total, least) * np.exp(truth.factor[points, codes].sum(axis=1)))
+
+    def _restructured_ms(self, codes: Codes) -> Floats:
+        """`(B,)` what structures change: shares of the time that a region takes in its precision."""
+        layout, truth = self.layout, self.truth
+        changed = layout.points_of("structure")
+        if not len(changed):
+            return np.zeros(len(codes))
+        names = {region.name: r for r, region in enumerate(self.space.regions)}
+        whole = np.tile(truth.region_ms, (len(codes), 1))
+        for p in np.flatnonzero(layout.region >= 0):
+            whole[:, layout.region[p]] += truth.option_ms[p, codes[:, p]]
+        share = np.ones_like(whole)
+        for p in changed:
+            here = layout.region[p]
+            share[:, here] *= truth.kept[p, codes[:, p]]
+            for r, region in enumerate(self.space.regions):
+                if here in [names[name] for name in region.predecessors if name in names]:
+                    share[:, r] *= truth.read[p, codes[:, p]]
+        return np.asarray((whole * (share - 1)).sum(axis=1))
 
     def drop(self, codes: Codes) -> Floats:
         """`(B,)` true drop of the metric."""
@@ -162,6 +186,7 @@ def _draw(layout: Layout, core: str, allowed: float, rng: np.random.Generator) -
     total = float(region_ms.sum())
     shape = (layout.count, layout.width)
     option_ms, factor, drop = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    kept, read = np.ones(shape), np.ones(shape)
     sensitivity = {r.name: float(rng.lognormal(0, 1.5)) for r in regions}
     for p, point in enumerate(layout.space.points):
         r = int(layout.region[p])
@@ -175,6 +200,10 @@ def _draw(layout: Layout, core: str, allowed: float, rng: np.random.Generator) -
                 drop[p, k] = sensitivity[regions[r].name] * _harm(option)
             elif point.family == "runtime":
                 factor[p, k] = _runtime(point.name, option, point.default, rng)
+            elif point.family == "structure":
+                kept[p, k], read[p, k], drop[p, k] = _narrowed(
+                    float(option), regions[r].name, sensitivity, rng
+                )
             elif point.family == "quantization":
                 drop[p, k] = 0.1 * allowed * rng.normal()
             else:
@@ -182,8 +211,26 @@ def _draw(layout: Layout, core: str, allowed: float, rng: np.random.Generator) -
     lossy = layout.family == FAMILIES.index("precision")
     worst = max(float(drop[lossy].max(axis=1).sum()), 1e-12) if lossy.any() else 1.0
     drop[lossy] *= allowed * float(rng.lognormal(0.3, 1.0)) / worst
+    cut = layout.points_of("structure")
+    if len(cut):
+        drop[cut] *= allowed * float(rng.lognormal(0.7, 0.7)) / max(float(drop[cut].max(axis=1).sum()), 1e-12)
     edge_ms, crowd_ms = _conversions(layout, total * rng.uniform(*MIXING), rng)
-    return Truth(region_ms, option_ms, edge_ms, crowd_ms, factor, drop, float(rng.uniform(0.005, 0.03)))
+    return Truth(
+        region_ms, option_ms, edge_ms, crowd_ms, factor, drop, kept, read, float(rng.uniform(0.005, 0.03))
+    )
+
+
+def _narrowed(
+    width: float, region: str, sensitivity: Mapping[str, float], rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Shares of its own time and of its readers' that a width leaves, and its harm, not yet scaled.
+
+    Kernels do not shrink quite as their arithmetic does; what is lost grows faster than what is cut, as after
+    recovery on the examples (docs/search.md).
+    """
+    own = width ** float(rng.uniform(0.7, 1.0))
+    readers = width ** float(rng.uniform(0.5, 1.0))
+    return own, readers, sensitivity[region] * (1 - width) ** 2
 
 
 def _conversions(layout: Layout, whole_ms: float, rng: np.random.Generator) -> tuple[Floats, Floats]:

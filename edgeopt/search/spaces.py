@@ -40,8 +40,17 @@ class _Network:
         return name
 
 
-def random_space(rng: np.random.Generator, largest: int = 60) -> SearchSpace:
-    """A convolutional network, a transformer or a recurrent one, of 6 to `largest` regions."""
+WIDTHS = ("1", "0.75", "0.5", "0.25")
+"""Shares of a layer's units that may be left, the default first."""
+
+
+def random_space(rng: np.random.Generator, largest: int = 60, structured: bool = False) -> SearchSpace:
+    """A convolutional network, a transformer or a recurrent one, of 6 to `largest` regions.
+
+    Args:
+        structured: Whether widths of two thirds of the convolutions and products are decided, too; the
+            precisions are the same either way.
+    """
     network = _Network(rng)
     build = (_convolutional, _transformer, _recurrent)[rng.choice(3, p=(0.55, 0.3, 0.15))]
     build(network, int(np.exp(rng.uniform(np.log(6), np.log(largest)))))
@@ -58,8 +67,31 @@ def random_space(rng: np.random.Generator, largest: int = 60) -> SearchSpace:
     points.append(DecisionPoint("runtime:threads", threads, threads[-1]))
     if rng.uniform() < 0.5:
         points.append(DecisionPoint("runtime:allow_spinning", ("0", "1"), "1"))
+    if structured:
+        points = _with_widths(points, network, rng)
     digest = value_digest([[r.name, r.pattern, r.flops] for r in network.regions])
     return SearchSpace(digest, tuple(points), tuple(network.regions))
+
+
+def _with_widths(
+    points: list[DecisionPoint], network: _Network, rng: np.random.Generator
+) -> list[DecisionPoint]:
+    """Before the other decisions of their region; repeated blocks have the same, the last region has none."""
+    patterns: dict[str, bool] = {}
+    for region in network.regions[:-1]:
+        if region.op_types[0] in ("Conv", "MatMul") and region.weight_bytes:
+            patterns.setdefault(region.pattern, bool(rng.uniform() < 2 / 3))
+    widths = {
+        region.name: DecisionPoint(f"structure:width@{region.name}", WIDTHS, WIDTHS[0])
+        for region in network.regions[:-1]
+        if patterns.get(region.pattern)
+    }
+    found: list[DecisionPoint] = []
+    for point in points:
+        if width := widths.pop(point.region or "", None):
+            found.append(width)
+        found.append(point)
+    return [*widths.values(), *found]  # of regions where nothing else is decided
 
 
 def _convolutional(net: _Network, size: int) -> None:

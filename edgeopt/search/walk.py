@@ -57,6 +57,7 @@ class Walk:
         rng: np.random.Generator,
         view: View | None = None,
         returns: Callable[[Codes], Floats] | None = None,
+        given: Codes | None = None,
     ) -> None:
         """Begin `count` episodes.
 
@@ -64,10 +65,13 @@ class Walk:
             view: Of this surrogate, where it was made already.
             returns: What whole candidates `(B, P)` are worth `(B,)`, in the place of what the surrogate
                 predicts and the study measured: for boards whose truth is known.
+            given: `(S, P)` each episode draws one row: what is decided before it begins, -1 where it decides
+                itself. Only of structure: what neighbours price (precision) must be decided in order.
         """
         self.surrogate, self.layout, self.count, self.rng = surrogate, surrogate.layout, count, rng
         self.view = view or View(surrogate)
         self._returns = returns or self._known_returns
+        self._offered = given
         self._exact = {
             row.tobytes(): float(log) if fine else None
             for row, log, fine in zip(surrogate.codes, surrogate.logs, surrogate.feasible, strict=True)
@@ -79,12 +83,15 @@ class Walk:
     def observation_size(self) -> int:
         return observation_size(self.layout.width)
 
-    def reset(self, tied: Bools | None = None, caution: Floats | None = None) -> Reals:
+    def reset(
+        self, tied: Bools | None = None, caution: Floats | None = None, given: Codes | None = None
+    ) -> Reals:
         """Start new episodes.
 
         Args:
             tied: `(B,)` episodes in which repeated blocks decide alike; drawn where not given.
             caution: `(B,)` see `CAUTION`; drawn where not given.
+            given: `(B, P)` what is decided already, -1 elsewhere; drawn from those offered, if any.
 
         Returns:
             The first observations, `(B, observation_size)`.
@@ -99,7 +106,12 @@ class Walk:
         self._factor = np.zeros(count)  # log of the runtime factors
         self._drop, self._drop_variance = np.zeros(count), np.zeros(count)
         self._twins = np.zeros((int(layout.group.max(initial=0)) + 1, count, layout.width))
-        self._earned = np.zeros(count)
+        if given is None and self._offered is not None:
+            given = self._offered[self.rng.integers(len(self._offered), size=count)]
+        self._given = given
+        if given is not None:
+            self._decide_ahead(given)
+        self._earned = -self._log()  # what was decided before is no merit of the episode
         self._prepare()
         return self.observe()
 
@@ -161,7 +173,11 @@ class Walk:
             legal = np.where(safe.any(axis=1)[:, None], safe, legal & least)
         same = legal & (self._twins[self.layout.group[p]] > 0)
         bound = self._tied & same.any(axis=1)
-        return np.where(bound[:, None], same, legal)
+        legal = np.where(bound[:, None], same, legal)
+        if self._given is not None:
+            ahead = self._given[:, p]
+            legal[ahead >= 0] = np.arange(self.layout.width) == ahead[ahead >= 0, None]
+        return legal
 
     def step(self, actions: NDArray[np.integer]) -> tuple[Floats, bool]:
         """Decide the current point in every episode.
@@ -178,13 +194,14 @@ class Walk:
         before = self._log()
         self.codes[:, p] = chosen
         self._spoken[:, p] = self.layout.word[p, chosen]
+        new = np.ones(self.count) if self._given is None else (self._given[:, p] < 0).astype(np.float64)
         if view.is_runtime[p]:
-            self._factor += view.prices[p, chosen]
+            self._factor += new * view.prices[p, chosen]
         else:
-            self._inner += view.prices[p, chosen] + self._boundary[rows, chosen]
-        self._drop += view.drops[p, chosen]
-        self._drop_variance += view.drop_doubts[p, chosen] ** 2
-        self._twins[self.layout.group[p], rows, chosen] += 1
+            self._inner += new * (view.prices[p, chosen] + self._boundary[rows, chosen])
+        self._drop += new * view.drops[p, chosen]
+        self._drop_variance += new * view.drop_doubts[p, chosen] ** 2
+        self._twins[self.layout.group[p], rows, chosen] += new
         rewards = before - self._log()
         self._earned += rewards
         self.position += 1
@@ -193,6 +210,17 @@ class Walk:
             return rewards, False
         # What the last reward lacks to make the return that of the whole candidate.
         return rewards + self._returns(self.codes) - self._earned, True
+
+    def _decide_ahead(self, given: Codes) -> None:
+        """Price what was decided before: figure and accuracy left are seen from the first step."""
+        for p in np.flatnonzero((given >= 0).any(axis=0)):
+            episodes = np.flatnonzero(given[:, p] >= 0)
+            chosen = given[episodes, p]
+            self.codes[episodes, p] = chosen
+            self._inner[episodes] += self.view.prices[p, chosen]
+            self._drop[episodes] += self.view.drops[p, chosen]
+            self._drop_variance[episodes] += self.view.drop_doubts[p, chosen] ** 2
+            self._twins[self.layout.group[p], episodes, chosen] += 1
 
     def _log(self) -> Floats:
         return np.asarray(np.log(np.maximum(self._inner, FLOOR)) + self._factor)

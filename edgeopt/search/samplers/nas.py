@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeopt.core.errors import ConfigError
-from edgeopt.search.layout import FAMILIES, Layout
+from edgeopt.search.layout import Layout
 from edgeopt.search.samplers import Example
 from edgeopt.search.samplers._examples import LONG, STRUCTURED
 from edgeopt.search.samplers.evolution import child, winner
@@ -36,7 +36,7 @@ def create(context: SearchContext) -> BaseSampler:
     from edgeopt.search.samplers._joint import JointSampler
 
     layout = Layout(context.space)
-    free = np.flatnonzero((layout.family == FAMILIES.index("structure")) & (layout.options > 1))
+    free = layout.points_of("structure")
     if not len(free):
         raise ConfigError(
             "sampler nas decides on structure, and nothing of this model's structure can be decided",

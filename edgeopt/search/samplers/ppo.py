@@ -84,24 +84,32 @@ class Ppo:
         history = self.context.history()
         rng = np.random.default_rng([self.context.seed, number])
         surrogate = Surrogate(self.layout, self.context)
-        drawn = self._drawn(surrogate, number)
+        drawn = self._drawn(surrogate, number, self._structures(surrogate, rng))
         pending = [self.context.space.candidate(decisions) for decisions in running]
         tried = self.layout.encode([t.candidate for t in history] + pending)
         chosen = self._choose(surrogate, drawn, tried, rng)
         self.predicted = surrogate.expected(chosen)
         return dict(self.layout.decode(chosen).decisions)
 
-    def _drawn(self, surrogate: Surrogate, number: int) -> Codes:
-        """Train the policy and draw from it."""
+    def _structures(self, surrogate: Surrogate, rng: np.random.Generator) -> Codes | None:  # noqa: ARG002
+        """`(S, P)` what episodes find decided, see `Walk`; None: the policy decides everything."""
+        return None
+
+    def _drawn(self, surrogate: Surrogate, number: int, given: Codes | None) -> Codes:
+        """Train the policy and draw from it: freely, and once for what is given."""
         from edgeopt.search.agent import Agent, isolated
 
         history = self.context.history()
         seed = int(np.random.SeedSequence([self.context.seed, number]).generate_state(1)[0] % 2**31)
         with isolated(seed):
             weights = self.checkpoints.latest(number, history) or self.context.policy.arrays
-            agent = Agent(surrogate, seed, weights)
+            free = None if given is None else np.concatenate([given, np.full_like(given, -1)])
+            agent = Agent(surrogate, seed, weights, given=free)  # half of the episodes decide everything
             agent.train()
             drawn = agent.sample(DRAWN)
+            if given is not None:
+                rows = given[np.arange(DRAWN) % len(given)]
+                drawn = np.concatenate([drawn, agent.sample(DRAWN, rows)])
             self.checkpoints.save(number, history, agent.weights())
         return drawn
 
