@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -118,14 +119,20 @@ def started(
     given: Sequence[Trial],
     instead: Callable[[Candidate], Candidate] | None = None,
 ) -> MemoryStudy:
-    """A study of one sampler that knows the references and nothing else."""
+    """A study of one sampler that knows the references and nothing else.
+
+    Args:
+        instead: Puts another candidate in the place of a proposal, before anybody learns of it.
+    """
+    from edgeopt.search.samplers._joint import Substituted
+
     create = plugins.load("samplers", name).create
-    study = MemoryStudy(
-        context.space,
-        context.objective,
-        lambda history: create(replace(context, seed=seed, folder=None, history=history)),
-        instead,
-    )
+
+    def sampler(history: Callable[[], Sequence[Trial]]) -> Any:
+        made = create(replace(context, seed=seed, folder=None, history=history))
+        return made if instead is None else Substituted(made, context.space, instead)
+
+    study = MemoryStudy(context.space, context.objective, sampler)
     for trial in given:
         study.add(replace(trial, number=len(study.trials)))
     return study

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MakeSampler = Callable[[Callable[[], Sequence[Trial]]], "BaseSampler"]
-Instead = Callable[[Candidate], Candidate]
 
 
 class MemoryStudy:
@@ -27,22 +26,8 @@ class MemoryStudy:
         trials: Finished, by number.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objective: Objective,
-        make_sampler: MakeSampler,
-        instead: Instead | None = None,
-    ) -> None:
-        """Begin.
-
-        Args:
-            instead: Puts another candidate in the place of a proposal, before anybody learns of it: the
-                sampler's own record of the trial then has the other one's decisions.
-        """
+    def __init__(self, space: SearchSpace, objective: Objective, make_sampler: MakeSampler) -> None:
         import optuna
-
-        from edgeopt.study.substituted import Substituted
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.space, self.trials = space, list[Trial]()
@@ -50,10 +35,7 @@ class MemoryStudy:
         self._distributions: dict[str, BaseDistribution] = {
             p.site: optuna.distributions.CategoricalDistribution(p.options) for p in space.points
         }
-        sampler = make_sampler(lambda: self.trials)
-        if instead is not None:
-            sampler = Substituted(sampler, space, self._distributions, instead)
-        self._study = optuna.create_study(sampler=sampler)
+        self._study = optuna.create_study(sampler=make_sampler(lambda: self.trials))
 
     def add(self, trial: Trial) -> None:
         """A finished trial that nobody proposed here: the next number is its."""

@@ -80,3 +80,39 @@ def test_variants_stay_in_the_space():
     board = BOARDS[0]
     children = mutate(board.layout, board.layout.default[None], 50, np.random.default_rng(0))
     assert (children < board.layout.options).all()
+
+
+def test_widths_save_time_of_the_region_and_of_its_readers_in_every_precision():
+    board = next(
+        b
+        for n in range(20)
+        if len((b := structured_board(n)).layout.points_of("structure")) >= 3 and len(b.layout.edges) > 3
+    )
+    layout = board.layout
+    producers = {r.name for region in board.space.regions for r in board.space.regions
+                 if r.name in region.predecessors}  # fmt: skip
+    p = next(p for p in layout.points_of("structure") if layout.space.points[p].region in producers)
+    own = board.truth.region_ms[layout.region[p]]
+    for row in [layout.default, *layout.encode(board.references())]:
+        narrow = row.copy()
+        narrow[p] = layout.options[p] - 1
+        times = board.figure_ms(np.array([row, narrow]))
+        assert times[1] < times[0]
+        assert board.drop(narrow[None])[0] > board.drop(row[None])[0]
+    narrow = layout.default.copy()
+    narrow[p] = layout.options[p] - 1
+    saved = np.subtract(*board.figure_ms(np.array([layout.default, narrow])))
+    assert saved > 0.6 * own  # more than the kept share of its own time: its readers save, too
+
+
+def structured_board(number):
+    rng = np.random.default_rng([11, number])
+    return SimulatedBoard(random_space(rng, structured=True), rng)
+
+
+def test_widths_are_decided_beside_the_same_precisions():
+    plain, structured = (random_space(np.random.default_rng(5), structured=s) for s in (False, True))
+    added = [p for p in structured.points if p.family == "structure"]
+    assert added
+    assert [p for p in structured.points if p.family != "structure"] == list(plain.points)
+    assert structured.regions == plain.regions

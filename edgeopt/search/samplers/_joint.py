@@ -1,35 +1,44 @@
 # ruff: noqa: ARG002  (the signatures are the frameworks')
-"""Adapts a function that proposes all decisions at once to Optuna's sampler interface."""
+"""Samplers that decide everything at once, behind Optuna's interface, which asks parameter by parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from edgeopt.core.candidate import Candidate
 from edgeopt.core.quantity import Quantity
+from edgeopt.core.space import SearchSpace
 from edgeopt.core.trial import PREDICTED
+from edgeopt.search.context import SearchContext
+from edgeopt.search.layout import Codes, Layout
+from edgeopt.search.standing import Standing
 
 Propose = Callable[[int, list[dict[str, Any]]], dict[str, str]]
 Predicted = Callable[[], Mapping[str, Quantity]]
 
 
-class JointSampler(BaseSampler):
-    """Asks `propose(number, running)` once per trial, when Optuna suggests its first parameter.
+class AllAtOnce(BaseSampler):
+    """Decides once per trial, when Optuna suggests its first parameter.
 
     Suggesting is the only moment at which Optuna says that it wants a proposal: trials whose parameters are
     fixed (references) never get here, so no training is spent on them.
     """
 
-    def __init__(self, propose: Propose, predicted: Predicted | None = None) -> None:
-        """`predicted` tells what is expected of the last proposal; it is kept with the trial."""
-        self._propose, self._predicted = propose, predicted
+    def __init__(self) -> None:
         self._number, self._decisions = -1, dict[str, str]()
+
+    @abstractmethod
+    def decide(self, study: Study, trial: FrozenTrial) -> Mapping[str, str]:
+        """The option at every site."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._number = -1  # one sampler may serve several studies
@@ -45,12 +54,70 @@ class JointSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The option proposed at the site `param_name`."""
+        """The option decided at the site `param_name`."""
         if trial.number != self._number:
-            others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            running = [t.params for t in others if t.number != trial.number and t.params]
-            self._decisions, self._number = self._propose(trial.number, running), trial.number
-            if self._predicted and (expected := self._predicted()):
-                plain = {figure: asdict(quantity) for figure, quantity in expected.items()}
-                study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, plain)
+            self._decisions, self._number = dict(self.decide(study, trial)), trial.number
         return self._decisions[param_name]
+
+
+class JointSampler(AllAtOnce):
+    """Asks `propose(number, running)`."""
+
+    def __init__(self, propose: Propose, predicted: Predicted | None = None) -> None:
+        """`predicted` tells what is expected of the last proposal; it is kept with the trial."""
+        super().__init__()
+        self._propose, self._predicted = propose, predicted
+
+    def decide(self, study: Study, trial: FrozenTrial) -> Mapping[str, str]:
+        others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [t.params for t in others if t.number != trial.number and t.params]
+        decided = self._propose(trial.number, running)
+        if self._predicted and (expected := self._predicted()):
+            plain = {figure: asdict(quantity) for figure, quantity in expected.items()}
+            study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, plain)
+        return decided
+
+
+class Substituted(AllAtOnce):
+    """Asks another sampler for all its decisions, and gives those of `instead(candidate)`: the sampler's own
+    record of the trial then has the other one's decisions."""
+
+    def __init__(
+        self, sampler: BaseSampler, space: SearchSpace, instead: Callable[[Candidate], Candidate]
+    ) -> None:
+        super().__init__()
+        self._sampler, self._space, self._instead = sampler, space, instead
+        self._distributions = {p.site: CategoricalDistribution(p.options) for p in space.points}
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        super().before_trial(study, trial)
+        self._sampler.before_trial(study, trial)
+
+    def decide(self, study: Study, trial: FrozenTrial) -> Mapping[str, str]:
+        together = self._sampler.infer_relative_search_space(study, trial)
+        proposed = self._sampler.sample_relative(study, trial, together)
+        decided = {
+            site: proposed[site]
+            if site in proposed
+            else self._sampler.sample_independent(study, trial, site, distribution)
+            for site, distribution in self._distributions.items()
+        }
+        return dict(self._instead(self._space.candidate(decided)).decisions)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+
+def from_standing(
+    context: SearchContext, layout: Layout, choose: Callable[[Standing, np.random.Generator], Codes]
+) -> JointSampler:
+    """A sampler without a state of its own: `choose` makes a candidate `(P,)` of what was tried so far."""
+
+    def propose(number: int, running: list[dict[str, Any]]) -> dict[str, str]:
+        standing = Standing(layout, context, running)
+        row = choose(standing, np.random.default_rng([context.seed, number]))
+        return dict(layout.decode(row).decisions)
+
+    return JointSampler(propose)

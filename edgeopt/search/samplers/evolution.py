@@ -9,7 +9,7 @@ Source: Real, Aggarwal, Huang and Le, Regularized Evolution for Image Classifier
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,18 +35,16 @@ TRIES = 64
 
 def create(context: SearchContext) -> BaseSampler:
     """The sampler, as Optuna calls it."""
-    from edgeopt.search.samplers._joint import JointSampler
+    from edgeopt.search.samplers._joint import from_standing
 
     layout = Layout(context.space)
 
-    def propose(number: int, running: list[dict[str, Any]]) -> dict[str, str]:
-        standing = Standing(layout, context, running)
-        rng = np.random.default_rng([context.seed, number])
+    def choose(standing: Standing, rng: np.random.Generator) -> Codes:
         parent = winner(standing, rng)
         row = child(layout, parent, np.flatnonzero(layout.options > 1), standing.tried, rng)
-        return dict(layout.decode(standing.variant(parent[None], rng) if row is None else row).decisions)
+        return standing.variant(parent[None], rng) if row is None else row
 
-    return JointSampler(propose)
+    return from_standing(context, layout, choose)
 
 
 def winner(standing: Standing, rng: np.random.Generator) -> Codes:

@@ -13,7 +13,7 @@ Linear Optimization under Bandit Feedback, 2008 (optimism for linear costs).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,23 +41,22 @@ CUTS = 500
 
 def create(context: SearchContext) -> BaseSampler:
     """The sampler, as Optuna calls it."""
-    from edgeopt.search.samplers._joint import JointSampler
+    from edgeopt.search.samplers._joint import from_standing
 
     layout = Layout(context.space)
     program = Program(layout)
 
-    def propose(number: int, running: list[dict[str, Any]]) -> dict[str, str]:
-        standing = Standing(layout, context, running)
+    def choose(standing: Standing, rng: np.random.Generator) -> Codes:
         surrogate = Surrogate(layout, context)
         optimism = OPTIMISM * (len(standing.tried) % 2)
         row = best_untried(program, surrogate, standing.tried, optimism)
         if row is None:  # nothing new is predicted to be allowed
             best = standing.best()
             around = layout.default if best is None else best
-            row = standing.variant(around[None], np.random.default_rng([context.seed, number]))
-        return dict(layout.decode(row).decisions)
+            row = standing.variant(around[None], rng)
+        return row
 
-    return JointSampler(propose)
+    return from_standing(context, layout, choose)
 
 
 def best_untried(program: Program, surrogate: Surrogate, tried: Codes, optimism: float) -> Codes | None:

@@ -9,7 +9,7 @@ Source: Lourenço, Martin and Stützle, Iterated Local Search, 2003 (acceptance:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,22 +32,20 @@ KICK = 4
 
 def create(context: SearchContext) -> BaseSampler:
     """The sampler, as Optuna calls it."""
-    from edgeopt.search.samplers._joint import JointSampler
+    from edgeopt.search.samplers._joint import from_standing
 
     layout = Layout(context.space)
 
-    def propose(number: int, running: list[dict[str, Any]]) -> dict[str, str]:
-        standing = Standing(layout, context, running)
-        rng = np.random.default_rng([context.seed, number])
+    def choose(standing: Standing, rng: np.random.Generator) -> Codes:
         centre = incumbent(standing)
         if centre is None:
             best = standing.best()
             centre = layout.default if best is None else best
             for _ in range(KICK):
                 centre = mutate(layout, centre[None], 1, rng)[0]
-        return dict(layout.decode(standing.variant(centre[None], rng)).decisions)
+        return standing.variant(centre[None], rng)
 
-    return JointSampler(propose)
+    return from_standing(context, layout, choose)
 
 
 def incumbent(standing: Standing) -> Codes | None:

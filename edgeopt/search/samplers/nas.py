@@ -8,12 +8,12 @@ Source: see `evolution`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeopt.core.errors import ConfigError
-from edgeopt.search.layout import Layout
+from edgeopt.search.layout import Codes, Layout
 from edgeopt.search.samplers import Example
 from edgeopt.search.samplers._examples import LONG, STRUCTURED
 from edgeopt.search.samplers.evolution import child, winner
@@ -33,7 +33,7 @@ def create(context: SearchContext) -> BaseSampler:
     Raises:
         ConfigError: The space has no structure decision.
     """
-    from edgeopt.search.samplers._joint import JointSampler
+    from edgeopt.search.samplers._joint import from_standing
 
     layout = Layout(context.space)
     free = layout.points_of("structure")
@@ -43,13 +43,11 @@ def create(context: SearchContext) -> BaseSampler:
             hint="--structure decides on it where it can; evolution searches all decisions the same way",
         )
 
-    def propose(number: int, running: list[dict[str, Any]]) -> dict[str, str]:
-        standing = Standing(layout, context, running)
-        rng = np.random.default_rng([context.seed, number])
+    def choose(standing: Standing, rng: np.random.Generator) -> Codes:
         reference = standing.best(standing.given)
         base = (layout.default if reference is None else reference).copy()
         base[free] = winner(standing, rng)[free]
         row = child(layout, base, free, standing.tried, rng)
-        return dict(layout.decode(standing.variant(base[None], rng) if row is None else row).decisions)
+        return standing.variant(base[None], rng) if row is None else row
 
-    return JointSampler(propose)
+    return from_standing(context, layout, choose)
