@@ -110,7 +110,8 @@ def _through_optuna(
     from edgeopt.study.outcome import outcome
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    context = board.context([], seed)
+    known: list[Trial] = []  # edgeopt's own samplers read the history, not Optuna's trials
+    context = board.context(known, seed)
     running = optuna.create_study(sampler=plugins.load("samplers", way).create(context))
     distributions = {
         p.site: optuna.distributions.CategoricalDistribution(p.options) for p in board.space.points
@@ -118,6 +119,7 @@ def _through_optuna(
     asked: dict[int, int] = {}
 
     def propose(number: int, history: list[Trial]) -> dict[str, str]:
+        known[:] = history
         for i in range(len(running.trials), len(history)):
             running.add_trial(
                 optuna.trial.create_trial(

@@ -26,7 +26,7 @@ from edgeopt.search.acquisition import merit
 from edgeopt.search.layout import Codes, Layout
 from edgeopt.search.neighbours import mutate
 from edgeopt.search.samplers import Example
-from edgeopt.search.samplers._examples import LONG, SMALL, STRUCTURED
+from edgeopt.search.samplers._examples import STRUCTURED
 from edgeopt.search.samplers.ppo import Ppo
 from edgeopt.search.surrogate import Surrogate
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from edgeopt.search.context import SearchContext
 
-EXAMPLES = (Example(STRUCTURED), Example(SMALL), Example(LONG))
+EXAMPLES = (Example(STRUCTURED),)
 TAKES_POLICY = True
 """It starts from `SearchContext.policy`."""
 
