@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from edgeopt.core.conditions import Conditions
@@ -50,8 +50,8 @@ class Thresholds:
         max_drift: How much the medians of a window's parts may differ, relative to the lowest.
         max_process_cv: Coefficient of variation of the processes' medians.
         quiet_process_cv: The same where nobody shared the core, by the runner's probes; None: as elsewhere.
-        quiet_drift: How much the medians of the parts of any single process may differ there; None: no limit.
-        any_drift: `quiet_drift`, once it is known that nobody shared the core; no fact of a profile.
+        quiet_drift: Most `lasting_slowdown` there; None: no limit.
+        lasting: `quiet_drift`, once it is known that nobody shared the core; no fact of a profile.
         max_other_cpu: Share of all cores that other processes may use in any round.
         min_clock_ratio: Least clock, of what it should be.
         max_temperature_c: Highest temperature, before and after.
@@ -65,7 +65,7 @@ class Thresholds:
     max_process_cv: float | None = None
     quiet_process_cv: float | None = None
     quiet_drift: float | None = None
-    any_drift: float | None = None
+    lasting: float | None = None
     max_other_cpu: float | None = None
     min_clock_ratio: float | None = None
     max_temperature_c: float | None = None
@@ -86,7 +86,7 @@ class Thresholds:
         return replace(
             self,
             max_process_cv=self.quiet_process_cv or self.max_process_cv,
-            any_drift=self.quiet_drift,
+            lasting=self.quiet_drift,
         )
 
     def under(self, conditions: Conditions) -> Thresholds:
@@ -102,7 +102,7 @@ class Thresholds:
             max_process_cv=None,
             quiet_process_cv=None,
             quiet_drift=None,
-            any_drift=None,
+            lasting=None,
             max_other_cpu=None if conditions == "app" else self.max_other_cpu,
             min_clock_ratio=None,
             max_temperature_c=None,
@@ -157,10 +157,10 @@ def of_windows(processes: Sequence[Sequence[float]], thresholds: Thresholds) -> 
     usual = statistics.median(drifts) if drifts else 0.0
     if limit is not None and usual > limit:
         found.append(f"its latency drifted by {usual:.1%} within a process, {limit:.1%} is allowed")
-    limit = thresholds.any_drift
-    if limit is not None and not found and (worst := _worst_drift(processes)) > limit:
+    limit = thresholds.lasting
+    if limit is not None and not found and (slower := lasting_slowdown(processes)) > limit:
         found.append(
-            f"its latency drifted by {worst:.1%} within a process though nobody shared its core, "
+            f"its latency grew by {slower:.1%} and stayed there though nobody shared its core, "
             f"{limit:.1%} is allowed"
         )
     limit = thresholds.max_process_cv
@@ -170,26 +170,37 @@ def of_windows(processes: Sequence[Sequence[float]], thresholds: Thresholds) -> 
     return found
 
 
-def _worst_drift(processes: Sequence[Sequence[float]]) -> float:
-    """Of a single process, of those that are long enough for parts whose medians a hiccup does not move."""
-    whole = [one for one in processes if len(one) >= PARTS[0] * PART_SAMPLES]
-    return max((drift_of(one, part_ms=0.0) or 0.0 for one in whole), default=0.0)
+def lasting_slowdown(processes: Sequence[Sequence[float]]) -> float:
+    """By how much, from some moment on, every part of the windows takes longer than every part before it: 1
+    for a board that throttles to half its clock and stays there. What passes by is none, however slow it was.
 
-
-def drift_of(latencies_ms: Sequence[float], part_ms: float = PART_MS) -> float | None:
-    """How much the medians of the parts of a window differ, relative to the lowest; None if too few.
-
-    Args:
-        part_ms: How long a part should last; 0 for as many parts as there are latencies for.
+    Processes too short for parts whose medians a hiccup does not move are left out; 0 where too little is
+    left.
     """
+    least = PARTS[0] * PART_SAMPLES
+    parts = [
+        median for one in processes if len(one) >= least for median in _medians(one, len(one) // PART_SAMPLES)
+    ]
+    before = list(accumulate(parts, max))
+    after = list(accumulate(reversed(parts), min))[::-1]
+    steps = [late / early - 1 for early, late in zip(before, after[1:], strict=False) if early > 0]
+    return max([0.0, *steps])
+
+
+def drift_of(latencies_ms: Sequence[float]) -> float | None:
+    """How much the medians of the parts of a window differ, relative to the lowest; None if too few."""
     n = len(latencies_ms)
     if n < LEAST_SAMPLES:
         return None
-    longest = int(sum(latencies_ms) / part_ms) if part_ms else n
-    parts = min(PARTS[1], max(PARTS[0], min(n // PART_SAMPLES, longest)))
-    edges = [n * at // parts for at in range(parts + 1)]
-    medians = [statistics.median(latencies_ms[start:end]) for start, end in pairwise(edges)]
+    medians = _medians(latencies_ms, min(n // PART_SAMPLES, int(sum(latencies_ms) / PART_MS)))
     return max(medians) / min(medians) - 1 if min(medians) > 0 else None
+
+
+def _medians(latencies_ms: Sequence[float], parts: int) -> list[float]:
+    """Of so many parts of a window, or of the nearest number within `PARTS`."""
+    n, parts = len(latencies_ms), min(PARTS[1], max(PARTS[0], parts))
+    edges = [n * at // parts for at in range(parts + 1)]
+    return [statistics.median(latencies_ms[start:end]) for start, end in pairwise(edges)]
 
 
 def variation(processes: Sequence[Sequence[float]]) -> float | None:

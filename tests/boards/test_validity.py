@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from edgeopt.boards import profiles
-from edgeopt.boards.validity import Speed, Thresholds, drift_of, of_board, of_windows, other_cpu, throttled
+from edgeopt.boards.validity import (
+    Speed,
+    Thresholds,
+    drift_of,
+    lasting_slowdown,
+    of_board,
+    of_windows,
+    other_cpu,
+    throttled,
+)
 
 PROTOCOL = Thresholds(
     max_drift=0.03,
@@ -213,7 +222,7 @@ def test_quiet_boards_are_not_refused() -> None:
 def test_on_this_machine_half_the_speed_is_told_where_nobody_shared_the_core(slow: int, home: Path) -> None:
     (home / ".config" / "edgeopt" / "devices" / "local.toml").unlink()  # the tests' own, which tolerates all
     thresholds = Thresholds.of(profiles.load("local"))
-    windows = [[1.0] * 200] * (8 - slow) + [[2.0] * 200] * slow
+    windows = [[2.0] * 200] * slow + [[1.0] * 200] * (8 - slow)  # it does not last
     assert of_windows(windows, thresholds) == []  # beside others it may be them
     (reason,) = of_windows(windows, thresholds.when_quiet())
     assert reason.startswith("the medians of its processes vary by")
@@ -221,14 +230,22 @@ def test_on_this_machine_half_the_speed_is_told_where_nobody_shared_the_core(slo
 
 
 @pytest.mark.parametrize("fast", [0.1, 0.9])
-def test_there_no_single_process_may_change_its_speed_early_or_late(fast: float, home: Path) -> None:
+@pytest.mark.parametrize("at", [0, 7])
+def test_there_no_slowdown_may_last_however_early_or_late_it_began(fast: float, at: int, home: Path) -> None:
     (home / ".config" / "edgeopt" / "devices" / "local.toml").unlink()  # the tests' own, which tolerates all
-    thresholds, at = Thresholds.of(profiles.load("local")), int(100 * fast)
-    windows = [[1.0] * 100] * 7 + [[1.0] * at + [2.0] * (100 - at)]
-    usual = [[1.2] * 100] * 7 + [[1.2] * at + [1.5] * (100 - at)]
-    assert of_windows(windows, replace(thresholds, max_process_cv=None)) == []  # beside others it may be them
-    (reason,) = of_windows(windows, replace(thresholds.when_quiet(), max_process_cv=None))
+    thresholds, n = replace(Thresholds.of(profiles.load("local")), max_process_cv=None), int(100 * fast)
+    quiet = replace(thresholds.when_quiet(), max_process_cv=None)
+    began = [[1.0] * 100] * at + [[1.0] * n + [2.0] * (100 - n)] + [[2.0] * 100] * (7 - at)
+    assert of_windows(began, thresholds) == []  # beside others it may be them
+    (reason,) = of_windows(began, quiet)
     assert reason == (
-        "its latency drifted by 100.0% within a process though nobody shared its core, 60.0% is allowed"
+        "its latency grew by 100.0% and stayed there though nobody shared its core, 25.0% is allowed"
     )
-    assert of_windows(usual, thresholds.when_quiet()) == []
+    passed_by = [[1.0] * 100] * at + [[1.0] * 40 + [2.0] * 20 + [1.0] * 40] + [[1.0] * 100] * (7 - at)
+    assert of_windows(passed_by, quiet) == []
+
+
+def test_nothing_lasts_in_windows_that_are_too_short_to_tell() -> None:
+    assert lasting_slowdown([]) == lasting_slowdown([[1.0] * 16 + [2.0] * 16]) == 0
+    assert lasting_slowdown([[0.0] * 66]) == 0
+    assert lasting_slowdown([[1.0] * 33, [3.0] * 33]) == 2
