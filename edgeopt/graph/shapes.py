@@ -29,6 +29,7 @@ def infer_through_values(model: onnx_ir.Model) -> None:
     if not open_values:
         return
     scratch = model.clone()
+    scratch.graph.outputs.clear()  # a shape that is an output, too, is no less constant
     while fold(scratch, 8 * LARGEST_SHAPE_VALUE) and open_values:
         infer(scratch, strict=False)
         for value in _computed(scratch):

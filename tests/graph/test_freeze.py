@@ -45,6 +45,16 @@ def test_shapes_that_pass_through_computed_values_are_found(tmp_path: Path) -> N
     assert len(frozen.ir.graph) == 6  # nothing was folded: that is a rewrite's decision
 
 
+def test_shapes_that_pass_through_an_output_are_found_in_old_operator_sets(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 9]> g (float[2,3,4] x) => (float[a,b] y, int64[2] n)
+    <int64[1] zero = {0}, int64[1] rest = {-1}>
+    { s = Shape(x) f = Gather <axis = 0> (s, zero) n = Concat <axis = 0> (f, rest)
+      r = Reshape(x, n) y = Relu(r) }"""
+    frozen = model(tmp_path / "m.onnx", text)
+    assert shapes(frozen)["r"] == [2, 12]
+    assert [spec.shape for spec in frozen.outputs] == [(2, 12), (2,)]
+
+
 def test_the_given_model_is_left_as_it_was(tmp_path: Path) -> None:
     loaded = load(save(tmp_path / "m.onnx", TWO))
     freeze(loaded, {"a": (2, 3)})
