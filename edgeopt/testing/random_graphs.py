@@ -11,14 +11,12 @@ With hypothesis::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from edgeopt.core.errors import RewriteError
 from edgeopt.core.interface import Levels
@@ -29,16 +27,13 @@ from edgeopt.graph.regions import regions, tag
 from edgeopt.testing import graph_steps, graph_steps_of_sequences
 from edgeopt.testing.graph_under_construction import Graph
 from edgeopt.testing.rewrites import run
+from edgeopt.testing.rounding import is_rounding
 
 OPSETS = tuple(range(9, 22))
 STEPS = graph_steps.STEPS + graph_steps_of_sequences.STEPS
 
 RTOL = 1e-3
 """Largest error after all rewrites, relative to the largest magnitude of an output."""
-
-NUDGE = 1e-6
-
-Array = NDArray[Any]
 
 _SHAPES = ((1, 3, 6, 6), (2, 4, 5, 5), (1, 4, 8), (2, 3, 4), (1, 2, 7, 3), (4, 6), (1, 8), (3, 1, 4), (5,))
 
@@ -97,49 +92,9 @@ def check(
     try:
         equivalence.check(original, rewritten, [], run, rtol=RTOL)
     except RewriteError as error:
-        if not _is_rounding(original, before, rewritten):
+        if not is_rounding(original, rewritten, RTOL):
             raise AssertionError(f"{error.message} (applied: {dict(applied)})") from error
     return applied
-
-
-def _is_rounding(original: Model, before: bytes, rewritten: bytes) -> bool:
-    """Whether outputs differ by no more than rounding does: some cancel (mean(x) + mean(-x)) to nothing else.
-
-    What rounding does is seen by inputs that differ by `NUDGE`, about ten times float32's own rounding.
-    """
-    equivalence.check_file(rewritten)
-    for feeds in equivalence.random_feeds(original.inputs, equivalence.RANDOM_SAMPLES, 0):
-        expected, found = run(before, feeds), run(rewritten, feeds)
-        spread = [np.zeros(()) for _ in expected]
-        for seed in range(4):
-            near = run(before, _nudged(feeds, seed))
-            spread = [np.maximum(s, _largest(a, b)) for s, a, b in zip(spread, expected, near, strict=True)]
-        for one, other, most in zip(expected, found, spread, strict=True):
-            if one.shape != other.shape or (one.dtype.kind != "f" and not np.array_equal(one, other)):
-                return False
-            if (
-                one.dtype.kind == "f"
-                and not _largest(one, other) <= RTOL * np.abs(one).max(initial=0) + 4 * most
-            ):
-                return False
-    return True
-
-
-def _nudged(feeds: Mapping[str, Array], seed: int) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-    return {
-        name: (array * (1 + NUDGE * rng.standard_normal(array.shape))).astype(array.dtype)
-        if array.dtype.kind == "f"
-        else array
-        for name, array in feeds.items()
-    }
-
-
-def _largest(a: Array, b: Array) -> Any:
-    """Largest difference; infinite where shapes differ."""
-    if a.shape != b.shape:
-        return np.inf
-    return np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0)
 
 
 def _apply(original: Model, enabled: Callable[[str], bool]) -> tuple[Counter[str], bytes]:

@@ -10,8 +10,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from edgeopt.graph import rewriting
 from edgeopt.graph.model import freeze, load
 from edgeopt.graph.precision import _examples as examples
+from edgeopt.resources import resource
 from edgeopt.testing.precision import Bench, example
 from tests.graph import networks
 
@@ -62,6 +64,66 @@ def float_islands(graph: onnx.GraphProto) -> Counter[str]:
     return found
 
 
+def float_segments(graph: onnx.GraphProto) -> list[Counter[str]]:
+    """Operators of each group of connected float32 nodes that reads only int8 and gives only int8."""
+    producers = {name: node for node in graph.node for name in node.output}
+    constants = {constant.name for constant in graph.initializer}
+    ends = {id(node) for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    open_, group = set[int](), {id(node): {id(node)} for node in graph.node if id(node) not in ends}
+    nodes = {id(node): node for node in graph.node}
+    given = {value.name for value in graph.output}
+    for node in graph.node:
+        for name in node.input:
+            source = producers.get(name)
+            if id(node) in ends:
+                if source is not None and node.op_type == "DequantizeLinear":
+                    open_.add(id(source))  # it computes integers
+            elif source is None or source.op_type == "QuantizeLinear":
+                open_ |= {id(node)} if name and name not in constants else set()
+            elif source.op_type != "DequantizeLinear":
+                joined = group[id(node)] | group[id(source)]
+                group.update(dict.fromkeys(joined, joined))
+    open_ |= {id(node) for node in graph.node if given.intersection(node.output)}
+    groups = {min(members): members for members in group.values()}.values()
+    return [Counter(nodes[member].op_type for member in members) for members in groups if not members & open_]
+
+
+PRODUCTS = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+
+
+@pytest.mark.parametrize(
+    ("family", "unsigned"),
+    [("cnn", False), ("cnn", True), ("fnn", True), ("rnn", True), ("transformer", True)],
+)
+def test_examples_have_no_stray_pair_and_no_float_inside_int8(
+    family: str, unsigned: bool, tmp_path: Path
+) -> None:
+    model = load(resource(f"examples/{family}/model.onnx"))
+    shapes = {"features": (1, 16), "tokens": (1, 128)}
+    frozen = freeze(model, {spec.name: shapes[spec.name] for spec in model.inputs if spec.name in shapes})
+    bench = Bench.of(frozen, tmp_path, unsigned=unsigned)
+    chosen = {
+        point.site: STATIC[0] if point.family == "precision" else "on"
+        for point in bench.space.points
+        if STATIC[0] in point.options or (point.family == "rewrite" and rewriting.is_usual(str(point.name)))
+    }
+    built = bench.builder.build(bench.space.candidate(chosen))
+    found = optimised(built.path, tmp_path, unsigned=unsigned)
+    operators = Counter(node.op_type for node in found.node)
+    assert not operators.keys() & PRODUCTS, operators
+    assert sum(operators[name] for name in ("QLinearConv", "QLinearMatMul", "QGemm")) >= 4
+    assert not float_islands(found).keys() & (INTEGER | {"Mul", "pair"})
+    assert not [each for each in float_segments(found) if each.keys() <= INTEGER | {"Mul"}]
+
+
+def test_a_float_segment_of_two_nodes_is_seen() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (uint8[2] x) => (uint8[2] y, float[2] z)
+    <float s = {1.0}, uint8 o = {0}, float[2] c = {1, 2}> {
+      f = DequantizeLinear(x, s, o) a = Relu(f) b = Add(a, c) y = QuantizeLinear(b, s, o)
+      d = DequantizeLinear(x, s, o) z = Neg(d) }"""
+    assert float_segments(onnx.parser.parse_model(text).graph) == [Counter(Relu=1, Add=1)]
+
+
 @pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("scheme", STATIC)
 @pytest.mark.parametrize("kind", networks.ALL)
@@ -95,6 +157,19 @@ def test_padding_resizing_and_activations_stay_integers(scheme: str, unsigned: b
     assert operators["QLinearConv"] == 3
     assert operators["QuantizeLinear"] == operators["QLinearLeakyRelu"] == 1
     assert not operators.keys() & {"Conv", "LeakyRelu"}
+    assert not float_islands(found)
+    assert bench.error(candidate) < 0.05
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+def test_padding_with_copies_stays_integers(mode: str, unsigned: bool, tmp_path: Path) -> None:
+    text = PADDED.replace("= Pad(b, p)", f'= Pad <mode = "{mode}"> (b, p)')
+    bench = Bench.of(example(text, tmp_path), tmp_path, unsigned=unsigned)
+    candidate = bench.everywhere(STATIC[0])
+    found = optimised(bench.builder.build(candidate).path, tmp_path, unsigned=unsigned)
+    operators = Counter(node.op_type for node in found.node)
+    assert (operators["QLinearConv"], operators["Pad"], operators["QuantizeLinear"]) == (3, 1, 1)
     assert not float_islands(found)
     assert bench.error(candidate) < 0.05
 

@@ -169,12 +169,14 @@ def _pass_through(node: ir.Node, edit: Edit) -> bool:
 
 
 def _pad(node: ir.Node, edit: Edit) -> bool:
-    """Pad with zeros, on integers: with the zero point."""
+    """Pad on integers: with copies of what is there, or with zeros, which are the zero point."""
     data, value = operand(node, 0), (*node.inputs, None, None)[2]
-    plain = node.attributes.get_string("mode", "constant") == "constant" and _in_reach(node, 13)
-    filled = edit.weights.floats(value)
+    mode, filled = node.attributes.get_string("mode", "constant"), edit.weights.floats(value)
     is_zero = value is None or (filled is not None and not filled.any())
-    if not plain or not is_zero or not edit.pairs.is_computed(data) or edit.is_captured(node.outputs[0]):
+    copies = mode in ("reflect", "edge")
+    if not (copies or (mode == "constant" and is_zero)) or not _in_reach(node, 13):
+        return False
+    if not edit.pairs.is_computed(data) or edit.is_captured(node.outputs[0]):
         return False
     if not _is_wanted(node.outputs[0], edit):
         return False
