@@ -174,6 +174,27 @@ def test_padding_with_copies_stays_integers(mode: str, unsigned: bool, tmp_path:
     assert bench.error(candidate) < 0.05
 
 
+def test_an_activation_that_a_rewrite_moved_before_a_pooling_is_folded(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["": 13]> g (float[1,16,8,8] x) => (float[1,16,4,4] y)
+    <float[16,16,3,3] w, float[16,16,1,1] v> {
+      a = Conv <pads = [1, 1, 1, 1]> (x, w)
+      b = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (a)
+      c = Relu(b)
+      y = Conv(c, v) }"""
+    bench = Bench.of(example(text, tmp_path), tmp_path, unsigned=True)
+    chosen = {
+        p.site: STATIC[0] if p.family == "precision" else "on"
+        for p in bench.space.points
+        if STATIC[0] in p.options or p.name == "activation_before_maxpool"
+    }
+    candidate = bench.space.candidate(chosen)
+    found = optimised(bench.builder.build(candidate).path, tmp_path, unsigned=True)
+    operators = Counter(node.op_type for node in found.node)
+    assert (operators["QLinearConv"], operators["QuantizeLinear"], operators["Relu"]) == (2, 1, 0), operators
+    assert not float_islands(found)
+    assert bench.error(candidate) < 0.05
+
+
 @pytest.mark.parametrize("scheme", STATIC)
 def test_magika_quantizes_products_but_no_written_out_layers(scheme: str, tmp_path: Path) -> None:
     """GELU and LayerNormalization are chains of Mul and Add there; 8 bits cost a tenth of the accuracy."""

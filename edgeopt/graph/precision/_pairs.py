@@ -52,7 +52,7 @@ class Pairs:
         return None if found is None else arithmetic.activation(*found)
 
     def _range_behind(self, value: ir.Value) -> tuple[float, float] | None:
-        """The range of what a rewrite made, by what reads it: a reshaping, a Split, an Add of a constant."""
+        """The range of what a rewrite made, by what reads it: a reshaping, a MaxPool, a Split, an Add of a constant."""
         edit = self._edit
         if edit.ranges is None or str(value.name) in edit.ranges.by_tensor:
             return None if edit.ranges is None else edit.ranges.of(str(value.name))
@@ -65,7 +65,9 @@ class Pairs:
             known = [part for part in parts if part is not None]
             whole = (min(low for low, _ in known), max(high for _, high in known)) if known else None
             return whole if len(known) == len(parts) else None
-        behind = self._range_behind(user.outputs[0]) if user.op_type in (*_RESHAPING, "Add") else None
+        # What MaxPool drops may be clipped: it stays below what it keeps.
+        passed = (*_RESHAPING, "MaxPool", "Add")
+        behind = self._range_behind(user.outputs[0]) if user.op_type in passed else None
         if behind is None or user.op_type != "Add":
             return behind
         added = edit.weights.floats(user.inputs[1] if user.inputs[0] is value else user.inputs[0])
