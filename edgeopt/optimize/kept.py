@@ -18,8 +18,8 @@ FIELDS = (
     "effort", "sampler", "policy", "threads", "seed", "structure", "allow_unverified",
     "allow_modelled_energy",
 )  # fmt: skip
-INTERFACE, STRUCTURE = "allow_interface", "structure"
-"""Only noted where they are asked for: a study of an older edgeopt still resumes."""
+INTERFACE = "allow_interface"
+"""Only noted where something is allowed: a study of an older edgeopt still resumes."""
 
 
 def to_json(options: OptimizeOptions) -> dict[str, Any]:
@@ -33,7 +33,6 @@ def to_json(options: OptimizeOptions) -> dict[str, Any]:
         "objective": asdict(options.objective),
         **{name: getattr(options, name) for name in FIELDS},
         **({INTERFACE: list(options.allow_interface)} if options.allow_interface else {}),
-        **({STRUCTURE: True} if options.structure else {}),
     }
     plain: dict[str, Any] = json.loads(json.dumps(fields))  # equal to what is read back
     return plain
@@ -65,9 +64,7 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
             tuple(goal.get("allow_worse", ())),
         ),
     )
+    allowed = tuple(fields.get(INTERFACE, ()))
     return replace(
-        options,
-        allow_interface=tuple(fields.get(INTERFACE, ())),
-        structure=bool(fields.get(STRUCTURE, False)),
-        **{name: fields[name] for name in FIELDS if name in fields},
+        options, allow_interface=allowed, **{name: fields[name] for name in FIELDS if name in fields}
     )

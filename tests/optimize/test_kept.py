@@ -23,8 +23,3 @@ def test_what_is_kept_opens_the_same_space(structure: bool, allowed: tuple[str, 
         threads=2,
     )
     assert kept.from_json(kept.to_json(asked), asked.output) == asked
-
-
-def test_a_study_of_an_older_edgeopt_keeps_its_notes(tmp_path: Path) -> None:
-    asked = OptimizeOptions(tmp_path / "net.onnx", tmp_path / "out", BoardOptions("rpi4"))
-    assert not {kept.INTERFACE, kept.STRUCTURE} & kept.to_json(asked).keys()
