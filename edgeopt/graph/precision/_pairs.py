@@ -52,7 +52,7 @@ class Pairs:
         return None if found is None else arithmetic.activation(*found)
 
     def _range_behind(self, value: ir.Value) -> tuple[float, float] | None:
-        """The range of what a rewrite made, by its reader: a reshaping, MaxPool, Split, or Add of a constant."""
+        """The range of what a rewrite made, by its reader: a reshaping, MaxPool, Split, Add of a constant."""
         edit = self._edit
         if edit.ranges is None or str(value.name) in edit.ranges.by_tensor:
             return None if edit.ranges is None else edit.ranges.of(str(value.name))
