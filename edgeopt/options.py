@@ -205,6 +205,8 @@ class OptimizeOptions:
         policy: What the agent starts from: `scratch`, `pretrained` or an absolute path; None for the default.
         threads: Fixed number of threads; None to let the search decide.
         structure: Whether changes of the model's structure are searched, too.
+        recover_budget_s: Seconds for distilling the best changed structures; None for no distillation.
+        learnt_in: Where distilled weights are; None for a folder in `output`.
         allow_interface: What of the model's inputs may change (`uint8-input`, `nhwc`).
         command: What was typed, to be shown in the report.
     """
@@ -222,6 +224,8 @@ class OptimizeOptions:
     threads: int | None = None
     seed: int = 0
     structure: bool = False
+    recover_budget_s: float | None = None
+    learnt_in: Path | None = None
     fresh: bool = False
     allow_unverified: bool = False
     allow_modelled_energy: bool = False

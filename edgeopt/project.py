@@ -38,6 +38,7 @@ KEYS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "budget": TEXT + WHOLE, "effort": TEXT, "sampler": TEXT, "policy": TEXT, "runtime": TEXT,
         "threads": WHOLE,
         "seed": WHOLE, "output": TEXT, "allow_unverified": SWITCH, "structure": SWITCH,
+        "recover_budget": TEXT,
     },
     "board": {"device": TEXT, "board": TEXT, "require": TEXT, "wait": TEXT, "cpus": TEXT},
 }  # fmt: skip

@@ -194,6 +194,16 @@ def optimize(
             "[dim]\\[default: no-structure][/dim]",
         ),
     ] = None,
+    recover_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--recover-budget",
+            metavar="5min",
+            rich_help_panel=flags.SEARCH,
+            help="Time in which the best changed structures learn from the original's outputs, after the "
+            "search; needs --structure. [dim]\\[default: none][/dim]",
+        ),
+    ] = None,
     allow_unverified: Annotated[
         bool,
         typer.Option(
@@ -238,6 +248,7 @@ def optimize(
             ("search", "runtime"): runtime, ("search", "threads"): threads, ("search", "seed"): seed,
             ("search", "output"): output, ("search", "allow_unverified"): allow_unverified,
             ("search", "structure"): structure if structure is None else int(structure),
+            ("search", "recover_budget"): recover_budget,
             ("board", "device"): device, ("board", "board"): board, ("board", "require"): require,
             ("board", "wait"): wait,
         },

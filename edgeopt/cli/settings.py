@@ -18,6 +18,7 @@ from edgeopt.options import (
     DataOptions,
     Effort,
     OptimizeOptions,
+    parse_duration_s,
     parse_fixed,
     parse_shape,
 )
@@ -225,6 +226,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         allow_interface=_allowed(said),
         seed=seed(said),
         structure=bool(said.get("search", "structure", False)),
+        recover_budget_s=recover_budget_s(said),
         fresh=fresh,
         allow_unverified=bool(said.get("search", "allow_unverified", False)),
         allow_modelled_energy=allow_modelled_energy,
@@ -266,6 +268,24 @@ def threads(said: Settings) -> int | None:
     """
     number: int | None = checked.at_least("--threads", said.get("search", "threads"), 1)
     return number
+
+
+def recover_budget_s(said: Settings) -> float | None:
+    """Seconds for distilling; None where nobody asked for it.
+
+    Raises:
+        ConfigError: No duration, or the structure is not searched.
+    """
+    text = said.get("search", "recover_budget")
+    if text is None:
+        return None
+    seconds = parse_duration_s(text, "--recover-budget")
+    if not said.get("search", "structure", False):
+        raise ConfigError(
+            "--recover-budget needs --structure: only changed structures are distilled",
+            hint="add --structure, or leave --recover-budget out",
+        )
+    return seconds or None
 
 
 def seed(said: Settings) -> int:

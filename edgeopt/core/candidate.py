@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from edgeopt.core.digest import value_digest
 
+RECOVERY, REFITTED, DISTILLED = "recovery", "refitted", "distilled"
+"""How the weights of a changed structure were made to fit: the site of that decision, and its options. It is
+left out where it is `refitted`, and no sampler decides it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -29,6 +33,11 @@ class Candidate:
     def key(self) -> str:
         """SHA-256 of the model and the decisions."""
         return value_digest(self.model_digest, self.decisions)
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether it has weights that were learnt from the original's outputs."""
+        return self.chosen(RECOVERY) == DISTILLED
 
     def chosen(self, site: str, default: str | None = None) -> str | None:
         """The option chosen at `site`, or `default` where it is not decided."""

@@ -47,16 +47,22 @@ class DecisionPoint:
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """All decision points of one model on one kind of board, in topological order of their regions."""
+    """All decision points of one model on one kind of board, in topological order of their regions.
+
+    Attributes:
+        withheld: Points that no sampler decides. A candidate at the default says nothing of them, so they
+            make no other candidates of those that are known.
+    """
 
     model_digest: str
     points: tuple[DecisionPoint, ...]
     regions: tuple[Region, ...] = ()
+    withheld: tuple[DecisionPoint, ...] = ()
     _by_site: dict[str, DecisionPoint] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_site", {point.site: point for point in self.points})
-        if len(self._by_site) != len(self.points):
+        object.__setattr__(self, "_by_site", {p.site: p for p in (*self.points, *self.withheld)})
+        if len(self._by_site) != len(self.points) + len(self.withheld):
             raise ValueError("two decision points share a site")
 
     def __getitem__(self, site: str) -> DecisionPoint:
@@ -76,6 +82,9 @@ class SearchSpace:
             ConfigError: A site or an option that this space does not have.
         """
         full = {point.site: point.default for point in self.points} | dict(decisions)
+        for point in self.withheld:
+            if full.get(point.site) == point.default:
+                del full[point.site]
         candidate = Candidate.of(self.model_digest, full)
         self.validate(candidate)
         return candidate
@@ -91,7 +100,7 @@ class SearchSpace:
         decided = dict(candidate.decisions)
         if unknown := sorted(decided.keys() - self._by_site.keys()):
             raise ConfigError(f"this model has no decision {unknown[0]!r}")
-        for point in self.points:
+        for point in (*self.points, *(point for point in self.withheld if point.site in decided)):
             if decided.get(point.site) not in point.options:
                 raise ConfigError(
                     f"{point.site}: {decided.get(point.site)!r} is not one of {', '.join(point.options)}"

@@ -91,6 +91,11 @@ class Builder:
         self._bases: dict[bool, ir.Model] = {}
         self._rewritten: OrderedDict[tuple[bool, str, str], ir.Model | None] = OrderedDict()
 
+    @property
+    def structures(self) -> Structures | None:
+        """What changes the model's structure; None where it is not to be changed."""
+        return self._structures
+
     def build(self, candidate: Candidate) -> Artifact:
         """The artifact of a candidate.
 
@@ -117,7 +122,7 @@ class Builder:
             EdgeoptError: See `build`.
         """
         self._space.validate(candidate)
-        changed = _chosen_schemes(candidate) or _enabled(candidate) or _restructured(candidate)
+        changed = _chosen_schemes(candidate) or _enabled(candidate) or restructured(candidate)
         key = self.build_key(candidate)
         return self._build(candidate, key if changed else f"{key}-named", named=True)
 
@@ -125,7 +130,6 @@ class Builder:
         """Of all that the file's bytes depend on: runtime decisions are not among it."""
         decisions = candidate.of_family("rewrite") | candidate.of_family("precision")
         schemes = _chosen_schemes(candidate)
-        changed = _restructured(candidate)
         needs_statistics = Quantizer.needs_statistics(schemes, candidate)
         if any(precision.scheme(name).STATIC for name in schemes.values()):
             decisions |= candidate.of_family("quantization")
@@ -138,7 +142,7 @@ class Builder:
             [self._max_opset, self._max_ir, self._unsigned, self._seven_bits],
             self._statistics.digest if needs_statistics and self._statistics is not None else None,
             decisions,
-            *([self._structures.digest, changed] if changed and self._structures is not None else []),
+            *self._of_structure(candidate),
         )
 
     def rewritten(self, candidate: Candidate) -> bytes:
@@ -160,7 +164,7 @@ class Builder:
         built = self._index.find(key)
         if built is None:
             built = self._index.add(key, *self._content(candidate, named))
-        if not _chosen_schemes(candidate) and not _enabled(candidate) and not _restructured(candidate):
+        if not _chosen_schemes(candidate) and not _enabled(candidate) and not restructured(candidate):
             self._index.pin(built)  # all others are compared with it
         return Artifact(
             candidate_key=candidate.key,
@@ -199,14 +203,22 @@ class Builder:
             raise CandidateFailed(f"the candidate cannot be built: {_first_line(error)}") from error
         return content, opset, ir_version, interface_of(graph.metadata_props)
 
+    def _of_structure(self, candidate: Candidate) -> list[object]:
+        """What the changed model follows from."""
+        changed = restructured(candidate)
+        if not changed or self._structures is None:
+            return []
+        learnt = [self._structures.needed(changed).digest] if candidate.is_distilled else []
+        return [self._structures.digest, changed, *learnt]
+
     def _variant(self, candidate: Candidate) -> Variant | None:
         """The changed model that a candidate starts from; None for the model itself."""
-        changed = _restructured(candidate)
+        changed = restructured(candidate)
         if not changed:
             return None
         if self._structures is None:
             raise CandidateFailed("its structure is changed, and there is no data to make up for that")
-        return self._structures.variant(changed)
+        return self._structures.variant(changed, distilled=candidate.is_distilled)
 
     def _quantizer_of(self, variant: Variant | None, schemes: Mapping[str, str]) -> Quantizer:
         """What quantizes a changed model goes by its own ranges."""
@@ -316,8 +328,8 @@ def _chosen_schemes(candidate: Candidate) -> dict[str, str]:
     }
 
 
-def _restructured(candidate: Candidate) -> dict[str, str]:
-    """The decisions that change the structure."""
+def restructured(candidate: Candidate) -> dict[str, str]:
+    """The decisions that change the structure, by site."""
     return {s: option for s, option in candidate.of_family("structure").items() if option != UNCHANGED}
 
 

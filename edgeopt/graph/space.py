@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
 
+from edgeopt.core.candidate import DISTILLED, RECOVERY, REFITTED
 from edgeopt.core.region import Region
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.graph import precision, rewriting
@@ -70,7 +71,8 @@ def search_space(
                 )
             )
     points += quantization_points(schemes, unsigned=unsigned)
-    return SearchSpace(model.digest, (*points, *runtime_points(cores, fast_cores)), found)
+    withheld = (DecisionPoint(RECOVERY, (REFITTED, DISTILLED), REFITTED),) if any(changes.values()) else ()
+    return SearchSpace(model.digest, (*points, *runtime_points(cores, fast_cores)), found, withheld)
 
 
 def quantization_points(schemes: Mapping[str, Sequence[str]], *, unsigned: bool) -> tuple[DecisionPoint, ...]:

@@ -6,6 +6,7 @@ import time
 
 from edgeopt.core.progress import Observer
 from edgeopt.optimize.clock import BudgetClock
+from edgeopt.optimize.distilling import distil_best
 from edgeopt.optimize.estimate import estimate
 from edgeopt.optimize.final import run_final
 from edgeopt.optimize.job import Job, open_job
@@ -39,6 +40,7 @@ def _run(job: Job, started: float) -> OptimizeResult:
         job.observer.announce(estimate(job))
     run_references(job)
     run_search(job, BudgetClock(job.options.budget, float(job.store.notes.get("search_seconds") or 0.0)))
+    distil_best(job)
     if len(job.store.trials) == before and (result := earlier(job)):
         job.observer.announce("nothing is left to do: this is the result of the earlier run")
         return result

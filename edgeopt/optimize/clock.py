@@ -14,7 +14,10 @@ PATIENCE = 10
 
 
 def is_measured(trial: Trial) -> bool:
-    """Whether a trial used the board and counts against a budget of trials: replays and refusals do not."""
+    """Whether a trial used the board and counts against a budget of trials: replays and refusals do not,
+    nor what was distilled when the search was over."""
+    if trial.candidate.is_distilled:
+        return False
     return trial.kind == "candidate" and trial.measurement is not None and trial.replay_of is None
 
 

@@ -23,7 +23,7 @@ from edgeopt.core.trial import Trial
 from edgeopt.optimize import kept
 from edgeopt.optimize.estimate import estimate
 from edgeopt.optimize.final import Final, run_final, setup
-from edgeopt.optimize.job import Job, open_job
+from edgeopt.optimize.job import LEARNT, Job, open_job
 from edgeopt.optimize.loop import run_baseline, run_given
 from edgeopt.optimize.outcome import OptimizeResult, as_now, best_so_far, earlier, finished
 from edgeopt.options import BoardOptions, Budget, ConfirmOptions
@@ -70,6 +70,7 @@ def confirm(options: ConfirmOptions, observer: Observer) -> OptimizeResult:
         budget=Budget(trials=len(chosen.candidates)),
         effort=options.effort or asked.effort,
         sampler="random",  # nothing is proposed
+        learnt_in=options.folder.absolute() / LEARNT,
         fresh=options.fresh,
         command=options.command,
     )

@@ -50,6 +50,9 @@ from edgeopt.search.context import SearchContext
 from edgeopt.search.initial import InitialPolicy
 from edgeopt.study.store import StudyStore
 
+LEARNT = "distilled"
+"""Folder of distilled weights in that of a study."""
+
 
 @dataclass(slots=True)
 class Job:
@@ -145,7 +148,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             objective=options.objective,
             seed=options.seed,
             folder=options.output,
-            history=lambda: store.trials,
+            # What was distilled says nothing of candidates that are not.
+            history=lambda: [trial for trial in store.trials if not trial.candidate.is_distilled],
             original_score=lambda: evaluator.original_score,
             region_ms=lambda: store.notes.get("region_ms") or {},
             region_noise=lambda: noise,
@@ -213,6 +217,8 @@ def _structures(options: OptimizeOptions, inputs: Inputs, space: SearchSpace) ->
     return Structures(
         inputs.model, space.regions, inputs.calibration, _statistics(options, inputs),
         options.output / "cache",
+        unlabelled=inputs.fed(inputs.parts.search) if inputs.parts else None,
+        seed=options.seed, learnt_in=options.learnt_in or options.output / LEARNT,
     )  # fmt: skip
 
 

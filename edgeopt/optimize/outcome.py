@@ -16,7 +16,7 @@ from edgeopt.core.files import write_atomically
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Accuracy, Trial
-from edgeopt.optimize import page
+from edgeopt.optimize import distilling, page
 from edgeopt.optimize.final import Final
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.verdict import ratio
@@ -157,6 +157,7 @@ def _document(
         "failed": sum(t.state == "FAILED" for t in trials),
         "device_seconds": job.device_seconds,
         "wall_seconds": wall_s,
+        **distilling.document(job),
         "artifact": str(job.options.output / f"best{best.artifact.path.suffix if best.artifact else ''}"),
     }
 

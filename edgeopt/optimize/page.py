@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from edgeopt import __version__
+from edgeopt.optimize import distilling
 from edgeopt.optimize.final import Final
 from edgeopt.optimize.job import Job
 from edgeopt.report.context import ReportContext, described, thin
@@ -24,7 +25,7 @@ def context(job: Job, final: Final | None) -> ReportContext:
         "system": facts.os,
         "governor": facts.governor,
     }
-    notes = () if final is not None else (INTERRUPTED,)
+    notes = (*(() if final is not None else (INTERRUPTED,)), *distilling.sentences(job))
     return ReportContext(
         command=job.options.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeopt.core.candidate import Candidate
 from edgeopt.core.errors import StudyError
 from edgeopt.core.trial import PREDICTED, Trial
 from edgeopt.study import records
-from edgeopt.study.store import IDENTITY, LOG, MODEL, NAME, NOTE, RECORD
+from edgeopt.study.store import IDENTITY, LOG, MODEL, NAME, NOTE, RECORD, candidate_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def read(folder: Path) -> StoredStudy:
         if record is None:
             running.append(frozen.number)
             continue
-        candidate = Candidate.of(model, frozen.params)
+        candidate = candidate_of(model, frozen)
         predicted = frozen.user_attrs.get(PREDICTED)
         trials.append(records.from_json(frozen.number, candidate, record, path.parent / "samples", predicted))
     return StoredStudy(

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 NAME = "edgeopt"
 LOG = "study.log"
-IDENTITY, MODEL, ABOUT, RECORD, NOTE = (
-    f"edgeopt:{key}" for key in ("identity", "model", "about", "record", "note:")
+IDENTITY, MODEL, ABOUT, RECORD, NOTE, WITHHELD = (
+    f"edgeopt:{key}" for key in ("identity", "model", "about", "record", "note:", "withheld")
 )
 ABLATIONS = "ablations.json"
 PUT_ASIDE = (
@@ -163,7 +163,7 @@ class StudyStore(Closing):
                 state=TrialState.RUNNING,
                 params={site: decided[site] for site in self._distributions},
                 distributions=self._distributions,
-                user_attrs={ABOUT: {"kind": kind, "name": name}},
+                user_attrs={ABOUT: {"kind": kind, "name": name}, **_withheld(self.space, decided)},
             )
         )
         return self._study.get_trials(deepcopy=False)[-1].number
@@ -291,7 +291,7 @@ class StudyStore(Closing):
         return records.from_json(frozen.number, self._candidate(frozen), record, samples, predicted)
 
     def _candidate(self, frozen: FrozenTrial) -> Candidate:
-        return Candidate.of(self.space.model_digest, frozen.params)
+        return candidate_of(self.space.model_digest, frozen)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
@@ -307,6 +307,17 @@ class StudyStore(Closing):
         aside.mkdir()
         for path in old:
             path.rename(aside / path.name)
+
+
+def candidate_of(model_digest: str, frozen: FrozenTrial) -> Candidate:
+    """What a trial of Optuna's stands for."""
+    return Candidate.of(model_digest, {**frozen.params, **frozen.user_attrs.get(WITHHELD, {})})
+
+
+def _withheld(space: SearchSpace, decided: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Decisions that are no parameters of Optuna's: its samplers would decide them."""
+    known = {point.site: decided[point.site] for point in space.withheld if point.site in decided}
+    return {WITHHELD: known} if known else {}
 
 
 def _short(value: str | None) -> str:

@@ -19,16 +19,16 @@ POSITIVE = "a = Abs(x) one = Constant <value_float = 0.5> () p = Add(a, one)"
 BODIES: dict[str, tuple[str, str]] = {
     **{op: (X, f"y = {op}(x)") for op in (
         "Abs", "Neg", "Exp", "Erf", "Sin", "Cos", "Tanh", "Sigmoid", "Relu", "Softplus", "Softsign",
-        "HardSwish", "Mish", "Floor", "Ceil", "Round", "Sign", "Identity", "Dropout", "LeakyRelu", "Elu", "Selu",
-        "HardSigmoid", "Gelu", "Softmax", "LogSoftmax",
+        "HardSwish", "Mish", "Floor", "Ceil", "Round", "Sign", "Identity", "Dropout", "LeakyRelu", "Elu",
+        "Selu", "HardSigmoid", "Gelu", "Softmax", "LogSoftmax",
     )},
     **{op: (X, f"{POSITIVE} y = {op}(p)") for op in ("Log", "Sqrt", "Reciprocal")},
     **{op: (X, f"y = {op} (x, w)") for op in ("Add", "Sub", "Mul", "Sum", "Max", "Min", "PRelu")},
     **{op: (X, f"b = {op} (x, w) y = Cast <to = 1> (b)") for op in (
         "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
     )},
-    **{op: (X, f"z = Constant <value_float = 0.0> () c = Less(x, w) d = Less(x, z) b = {op}(c, d) y = Where(b, x, z)")
-       for op in ("And", "Or", "Xor")},
+    **{op: (X, "z = Constant <value_float = 0.0> () c = Less(x, w) d = Less(x, z) "
+              f"b = {op}(c, d) y = Where(b, x, z)") for op in ("And", "Or", "Xor")},
     **{op: (X, f"y = {op} <axes = [1], keepdims = 0> (x)") for op in (
         "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp",
     )},
@@ -50,7 +50,8 @@ BODIES: dict[str, tuple[str, str]] = {
     "Concat": (X, "y = Concat <axis = 1> (x, x)"),
     "Split": (X, "s = Constant <value_ints = [1, 3]> () a, b = Split <axis = 2> (x, s) y = Mul(a, b)"),
     "Slice": (X, "s = Constant <value_ints = [-1, 1]> () e = Constant <value_ints = [-99, 9]> () "
-                 "a = Constant <value_ints = [2, 1]> () k = Constant <value_ints = [-2, 1]> () y = Slice(x, s, e, a, k)"),
+                 "a = Constant <value_ints = [2, 1]> () k = Constant <value_ints = [-2, 1]> () "
+                 "y = Slice(x, s, e, a, k)"),
     "Gather": (X, "i = Constant <value_ints = [-1, 0]> () y = Gather <axis = 2> (x, i)"),
     "GatherElements": (X, "i = ArgMax <axis = 2> (x) y = GatherElements <axis = 2> (x, i)"),
     "Expand": (X, "s = Constant <value_ints = [2, 1, 1]> () y = Expand(x, s)"),
@@ -70,23 +71,27 @@ BODIES: dict[str, tuple[str, str]] = {
     "InstanceNormalization": (IMAGE, "y = InstanceNormalization(x, w, w)"),
     "BatchNormalization": (IMAGE, "a = Abs(w) y = BatchNormalization(x, w, w, w, a)"),
     "Conv": (IMAGE, "a = Conv <strides = [2, 1], pads = [1, 0, 0, 2]> (x, k3, w) "
-                    "b = Conv <group = 4, dilations = [2, 1], auto_pad = \"VALID\"> (x, kd) y = Concat <axis = 0> (a, a)"),
+                    "b = Conv <group = 4, dilations = [2, 1], auto_pad = \"VALID\"> (x, kd) "
+                    "c = GlobalMaxPool(a) d = GlobalMaxPool(b) y = Add(c, d)"),
     "ConvTranspose": (IMAGE, "y = ConvTranspose <strides = [2, 2], pads = [1, 0, 0, 1], "
                              "output_padding = [1, 0]> (x, k3)"),
     "MaxPool": (IMAGE, "y = MaxPool <kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 0, 1]> (x)"),
-    "AveragePool": (IMAGE, "y = AveragePool <kernel_shape = [3, 3], strides = [2, 1], pads = [1, 1, 0, 1]> (x)"),
+    "AveragePool": (IMAGE,
+                    "y = AveragePool <kernel_shape = [3, 3], strides = [2, 1], pads = [1, 1, 0, 1]> (x)"),
     "GlobalAveragePool": (IMAGE, "y = GlobalAveragePool(x)"),
     "GlobalMaxPool": (IMAGE, "y = GlobalMaxPool(x)"),
     "DepthToSpace": (IMAGE, "y = DepthToSpace <blocksize = 2, mode = \"CRD\"> (x)"),
     "SpaceToDepth": ("float[1, 2, 4, 6] x", "y = SpaceToDepth <blocksize = 2> (x)"),
     "LSTM": (SEQUENCE, "y, h, c = LSTM <hidden_size = 4, direction = \"bidirectional\"> (x, lw, lr, lb)"),
     "GRU": (SEQUENCE, "a, h = GRU <hidden_size = 4, linear_before_reset = 1> (x, gw, gr, gb) "
-                      "b, k = GRU <hidden_size = 4, direction = \"reverse\"> (x, gw, gr) y = Concat <axis = 1> (a, b)"),
+                      "b, k = GRU <hidden_size = 4, direction = \"reverse\"> (x, gw, gr) "
+                      "y = Concat <axis = 1> (a, b)"),
     "RNN": (SEQUENCE, "y, h = RNN <hidden_size = 4> (x, rw, rr, rb)"),
 }  # fmt: skip
 
 WEIGHTS = (
-    "float[4] w", "float[4, 5] m", "float[5, 12] g", "float[5] h", "float[4, 4, 3, 3] k3", "float[4, 1, 2, 3] kd",
+    "float[4] w", "float[4, 5] m", "float[5, 12] g", "float[5] h", "float[4, 4, 3, 3] k3",
+    "float[4, 1, 2, 3] kd",
     "float[2, 16, 3] lw", "float[2, 16, 4] lr", "float[2, 32] lb", "float[1, 12, 3] gw", "float[1, 12, 4] gr",
     "float[1, 24] gb", "float[1, 4, 3] rw", "float[1, 4, 4] rr", "float[1, 8] rb",
 )  # fmt: skip

@@ -1,10 +1,10 @@
 """Trains a changed model to answer as the original does, on inputs without labels.
 
 Adam with a cosine schedule over a number of steps that is fixed beforehand: the largest of `LADDER` whose
-time, told by a few steps that are thrown away, fits the budget. So the weights follow from the samples and the
-seed alone, unless a machine is so much slower than a moment ago that the clock ends it first, which is told.
-Each weight moves in proportion to its own size. A part of the samples is held out; the best weights there are
-the result, and training ends early where they do not get better any more. If they are never better than at the
+time, told by a few steps that are thrown away, fits the budget. So the weights follow from the samples, the
+seed and that number, unless a machine gets so much slower that the clock ends it first, which is told. Each
+weight moves in proportion to its own size. A part of the samples is held out; the best weights there are the
+result, and training ends early where they do not get better any more. If they are never better than at the
 start, there is no result.
 
 Source: Hinton, Vinyals & Dean 2015 (arXiv:1503.02531); Kingma & Ba 2015 (arXiv:1412.6980); Loshchilov &
@@ -83,7 +83,7 @@ def distil(
     changed: ir.Model,
     taught: Lessons,
     *,
-    budget_s: float,
+    end_s: float,
     seed: int,
     has_classes: bool,
     expected: Callable[[Mapping[str, NDArray[np.generic]]], Sequence[NDArray[np.generic]]],
@@ -95,7 +95,7 @@ def distil(
         original: Whose answers are in `taught`.
         changed: Of the same inputs and outputs; left as it is.
         taught: Samples and answers.
-        budget_s: Seconds that it may take.
+        end_s: Of the clock, when it has to end.
         seed: Of the order of samples.
         has_classes: Whether output 0 holds scores of classes.
         expected: Inference by the changed model, of one sample, in the runtime.
@@ -112,10 +112,11 @@ def distil(
             raise Untrainable("it has no weights of float32")
         _check(program, taught, expected)
         trainer = _Trainer(program, taught, total(targets(original, taught.answers, has_classes=has_classes)))
-        steps, ended, planned = trainer.run(begun + budget_s, seed, clock)
+        steps, ended, planned = trainer.run(end_s, seed, clock)
     return Distilled(
-        weights=trainer.best, loss_before=trainer.first, loss_after=trainer.least, steps=steps, planned=planned,
-        ended=ended, seconds=clock() - begun, samples=len(taught.taught), held_out=len(taught.held_out),
+        weights=trainer.best, loss_before=trainer.first, loss_after=trainer.least, steps=steps,
+        planned=planned, ended=ended, seconds=clock() - begun,
+        samples=len(taught.taught), held_out=len(taught.held_out),
     )  # fmt: skip
 
 
@@ -227,7 +228,8 @@ class _Trainer:
         rows = torch.from_numpy(batch)
         names = list(self._answers)
         found = self._program.batch(weights, {n: a[rows] for n, a in self._feeds.items()}, names)
-        return self._loss(dict(zip(names, found, strict=True)), {n: a[rows] for n, a in self._answers.items()})
+        expected = {name: array[rows] for name, array in self._answers.items()}
+        return self._loss(dict(zip(names, found, strict=True)), expected)
 
     def _held_out(self, weights: Mapping[str, Tensor]) -> float:
         chosen, total_loss = self._taught.held_out, 0.0

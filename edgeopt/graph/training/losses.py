@@ -69,12 +69,12 @@ def targets(graph: ir.Graph, answers: Arrays, *, has_classes: bool) -> dict[str,
 
 
 def _kind(output: ir.Value, *, has_classes: bool) -> Kind:
-    producer, rank = output.producer(), len(output.shape) if output.shape is not None else 0
+    producer, sizes = output.producer(), tuple(output.shape or ())
     if producer is not None and producer.op_type in ("Softmax", "LogSoftmax"):
         axis = producer.attributes.get_int("axis", -1)
-        if axis in (-1, rank - 1):
+        if axis in (-1, len(sizes) - 1):
             return "probabilities" if producer.op_type == "Softmax" else "log probabilities"
-    last = output.shape[-1] if rank else 1
+    last = sizes[-1] if sizes else 1
     return "logits" if has_classes and isinstance(last, int) and last > 1 else "values"
 
 

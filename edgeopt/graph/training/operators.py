@@ -1,4 +1,4 @@
-"""What ONNX operators are in torch: one table, each entry a few lines.
+"""What ONNX operators without weights are in torch: a table, each entry a few lines.
 
 Each takes the node (its attributes) and its inputs, and gives one tensor or several. Tensors are those of one
 inference, of static shapes; `torch.func.vmap` makes a batch of it, so nothing may be written in place.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,47 +59,49 @@ def ints(tensor: Tensor | None) -> list[int] | None:
     return None if tensor is None else [int(value) for value in tensor.reshape(-1).tolist()]
 
 
-def _at(inputs: Inputs, index: int) -> Tensor | None:
+def at(inputs: Inputs, index: int) -> Tensor | None:
+    """An input; None where it is left out."""
     return inputs[index] if index < len(inputs) else None
 
 
-def _need(inputs: Inputs, index: int = 0) -> Tensor:
-    found = _at(inputs, index)
+def need(inputs: Inputs, index: int = 0) -> Tensor:
+    """An input that cannot be left out."""
+    found = at(inputs, index)
     if found is None:
         raise Untrainable("a node lacks an input that its operator needs")
     return found
 
 
 def _unary(function: Callable[[Tensor], Tensor]) -> Operator:
-    return lambda _, inputs: function(_need(inputs))
+    return lambda _, inputs: function(need(inputs))
 
 
 def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
-    return lambda _, inputs: function(_need(inputs), _need(inputs, 1))
+    return lambda _, inputs: function(need(inputs), need(inputs, 1))
 
 
 def _chain(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     def run(_: Call, inputs: Inputs) -> Tensor:
-        result = _need(inputs)
+        result = need(inputs)
         for index in range(1, len(inputs)):
-            result = function(result, _need(inputs, index))
+            result = function(result, need(inputs, index))
         return result
 
     return run
 
 
 def _div(_: Call, inputs: Inputs) -> Tensor:
-    a, b = _need(inputs), _need(inputs, 1)
+    a, b = need(inputs), need(inputs, 1)
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
 def _mod(call: Call, inputs: Inputs) -> Tensor:
-    a, b = _need(inputs), _need(inputs, 1)
+    a, b = need(inputs), need(inputs, 1)
     return torch.fmod(a, b) if call.get("fmod", 0) else torch.remainder(a, b)
 
 
 def _clip(call: Call, inputs: Inputs) -> Tensor:
-    x, low, high = _need(inputs), _at(inputs, 1), _at(inputs, 2)
+    x, low, high = need(inputs), at(inputs, 1), at(inputs, 2)
     if call.opset < 11:
         low, high = (None if (b := call.get(n)) is None else torch.tensor(b) for n in ("min", "max"))
     x = x if low is None else torch.maximum(x, low)
@@ -107,20 +109,21 @@ def _clip(call: Call, inputs: Inputs) -> Tensor:
 
 
 def _hard_sigmoid(call: Call, inputs: Inputs) -> Tensor:
-    return (call.get("alpha", 0.2) * _need(inputs) + call.get("beta", 0.5)).clamp(0.0, 1.0)
+    return (call.get("alpha", 0.2) * need(inputs) + call.get("beta", 0.5)).clamp(0.0, 1.0)
 
 
 def _prelu(_: Call, inputs: Inputs) -> Tensor:
-    x, slope = _need(inputs), _need(inputs, 1)
+    x, slope = need(inputs), need(inputs, 1)
     return torch.where(x < 0, x * slope, x)
 
 
 def _gelu(call: Call, inputs: Inputs) -> Tensor:
-    return F.gelu(_need(inputs), approximate=call.get("approximate", "none"))
+    result: Tensor = F.gelu(need(inputs), approximate=call.get("approximate", "none"))
+    return result
 
 
 def _softmax(call: Call, inputs: Inputs) -> Tensor:
-    x = _need(inputs)
+    x = need(inputs)
     function = torch.log_softmax if call.op_type == "LogSoftmax" else torch.softmax
     if call.opset >= 13:
         return function(x, dim=call.get("axis", -1))
@@ -142,7 +145,7 @@ _REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 
 
 def _reduce(call: Call, inputs: Inputs) -> Tensor:
-    x, axes = _need(inputs), call.get("axes") or ints(_at(inputs, 1))
+    x, axes = need(inputs), call.get("axes") or ints(at(inputs, 1))
     if not axes and call.get("noop_with_empty_axes", 0):
         return x
     reduced = [axis % x.ndim for axis in axes or range(x.ndim)]
@@ -153,43 +156,43 @@ def _arg(call: Call, inputs: Inputs) -> Tensor:
     if call.get("select_last_index", 0):
         raise call.refuse("it takes the last of equals")
     function = torch.argmax if call.op_type == "ArgMax" else torch.argmin
-    return function(_need(inputs), dim=call.get("axis", 0), keepdim=bool(call.get("keepdims", 1)))
+    return function(need(inputs), dim=call.get("axis", 0), keepdim=bool(call.get("keepdims", 1)))
 
 
 def _reshape(call: Call, inputs: Inputs) -> Tensor:
-    x, sizes = _need(inputs), ints(_need(inputs, 1)) or []
+    x, sizes = need(inputs), ints(need(inputs, 1)) or []
     if not call.get("allowzero", 0):
         sizes = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
     return x.reshape(sizes)
 
 
 def _flatten(call: Call, inputs: Inputs) -> Tensor:
-    x, axis = _need(inputs), call.get("axis", 1)
+    x, axis = need(inputs), call.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 def _transpose(call: Call, inputs: Inputs) -> Tensor:
-    x = _need(inputs)
+    x = need(inputs)
     return x.permute(*(call.get("perm") or reversed(range(x.ndim))))
 
 
 def _squeeze(call: Call, inputs: Inputs) -> Tensor:
-    x, axes = _need(inputs), call.get("axes") or ints(_at(inputs, 1))
+    x, axes = need(inputs), call.get("axes") or ints(at(inputs, 1))
     gone = {axis % x.ndim for axis in axes} if axes else {i for i, size in enumerate(x.shape) if size == 1}
     return x.reshape([size for i, size in enumerate(x.shape) if i not in gone])
 
 
 def _unsqueeze(call: Call, inputs: Inputs) -> Tensor:
-    x, axes = _need(inputs), call.get("axes") or ints(_at(inputs, 1)) or []
+    x, axes = need(inputs), call.get("axes") or ints(at(inputs, 1)) or []
     rank = x.ndim + len(axes)
     new, old = {axis % rank for axis in axes}, iter(x.shape)
     return x.reshape([1 if i in new else next(old) for i in range(rank)])
 
 
 def _split(call: Call, inputs: Inputs) -> tuple[Tensor, ...]:
-    x, axis = _need(inputs), call.get("axis", 0)
-    sizes = call.get("split") or ints(_at(inputs, 1))
+    x, axis = need(inputs), call.get("axis", 0)
+    sizes = call.get("split") or ints(at(inputs, 1))
     if not sizes:
         parts = call.get("num_outputs") or call.outputs
         each = -(-x.shape[axis] // parts)
@@ -198,12 +201,12 @@ def _split(call: Call, inputs: Inputs) -> tuple[Tensor, ...]:
 
 
 def _slice(call: Call, inputs: Inputs) -> Tensor:
-    x = _need(inputs)
+    x = need(inputs)
     if call.opset < 10:
         starts, ends, axes, steps = call.get("starts"), call.get("ends"), call.get("axes"), None
     else:
-        starts, ends = ints(_need(inputs, 1)) or [], ints(_need(inputs, 2)) or []
-        axes, steps = ints(_at(inputs, 3)), ints(_at(inputs, 4))
+        starts, ends = ints(need(inputs, 1)) or [], ints(need(inputs, 2)) or []
+        axes, steps = ints(at(inputs, 3)), ints(at(inputs, 4))
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         axis, step = (axes[i] if axes else i) % x.ndim, steps[i] if steps else 1
         # An end before the first element is far below zero, which Python's slices know only as None.
@@ -217,7 +220,7 @@ def _slice(call: Call, inputs: Inputs) -> Tensor:
 
 
 def _gather(call: Call, inputs: Inputs) -> Tensor:
-    x, index = _need(inputs), _need(inputs, 1).long()
+    x, index = need(inputs), need(inputs, 1).long()
     axis = call.get("axis", 0) % x.ndim
     index = torch.where(index < 0, index + x.shape[axis], index)
     taken = x.index_select(axis, index.reshape(-1))
@@ -225,20 +228,20 @@ def _gather(call: Call, inputs: Inputs) -> Tensor:
 
 
 def _gather_elements(call: Call, inputs: Inputs) -> Tensor:
-    x, index, axis = _need(inputs), _need(inputs, 1).long(), call.get("axis", 0)
+    x, index, axis = need(inputs), need(inputs, 1).long(), call.get("axis", 0)
     return torch.gather(x, axis, torch.where(index < 0, index + x.shape[axis], index))
 
 
 def _expand(_: Call, inputs: Inputs) -> Tensor:
-    x, sizes = _need(inputs), ints(_need(inputs, 1)) or []
-    return x.broadcast_to(torch.broadcast_shapes(tuple(x.shape), tuple(sizes)))
+    x, sizes = need(inputs), ints(need(inputs, 1)) or []
+    return x.broadcast_to(np.broadcast_shapes(tuple(x.shape), tuple(sizes)))
 
 
 def _pad(call: Call, inputs: Inputs) -> Tensor:
-    x = _need(inputs)
-    pads = call.get("pads") or ints(_at(inputs, 1)) or []
-    value, mode = _at(inputs, 2), call.get("mode", "constant")
-    axes = [axis % x.ndim for axis in ints(_at(inputs, 3)) or range(x.ndim)]
+    x = need(inputs)
+    pads = call.get("pads") or ints(at(inputs, 1)) or []
+    value, mode = at(inputs, 2), call.get("mode", "constant")
+    axes = [axis % x.ndim for axis in ints(at(inputs, 3)) or range(x.ndim)]
     for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         if mode == "constant":
             fill = float(call.get("value", 0.0) if value is None else value.item())
@@ -254,21 +257,21 @@ def _cast(call: Call, inputs: Inputs) -> Tensor:
     kind = call.get("to")
     if call.op_type == "Cast" and kind not in DTYPES:
         raise call.refuse(f"torch has no type for ONNX's {kind}")
-    return _need(inputs).to(_need(inputs, 1).dtype if call.op_type == "CastLike" else DTYPES[kind])
+    return need(inputs).to(need(inputs, 1).dtype if call.op_type == "CastLike" else DTYPES[kind])
 
 
 def _constant_of_shape(call: Call, inputs: Inputs) -> Tensor:
     value = torch.as_tensor(np.asarray(call.get("value", np.zeros(1, np.float32)))).reshape(())
-    return torch.full(ints(_need(inputs)) or [], value.item(), dtype=value.dtype)
+    return torch.full(ints(need(inputs)) or [], value.item(), dtype=value.dtype)
 
 
 def _shape(call: Call, inputs: Inputs) -> Tensor:
-    sizes = list(_need(inputs).shape)[call.get("start", 0) : call.get("end")]
+    sizes = list(need(inputs).shape)[call.get("start", 0) : call.get("end")]
     return torch.tensor(sizes, dtype=torch.int64)
 
 
 def _depth_to_space(call: Call, inputs: Inputs) -> Tensor:
-    x, b = _need(inputs), call.get("blocksize")
+    x, b = need(inputs), call.get("blocksize")
     n, c, h, w = x.shape
     if call.op_type == "SpaceToDepth":
         parts = x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4)
@@ -280,135 +283,25 @@ def _depth_to_space(call: Call, inputs: Inputs) -> Tensor:
     return parts.reshape(n, c // b**2, h * b, w * b)
 
 
-def _gemm(call: Call, inputs: Inputs) -> Tensor:
-    a, b, c = _need(inputs), _need(inputs, 1), _at(inputs, 2)
-    a, b = a.T if call.get("transA", 0) else a, b.T if call.get("transB", 0) else b
-    product = call.get("alpha", 1.0) * (a @ b)
-    return product if c is None else product + call.get("beta", 1.0) * c
-
-
-def _per_channel(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(1, -1, *[1] * (like.ndim - 2))
-
-
-def _batch_normalization(call: Call, inputs: Inputs) -> Tensor:
-    if call.get("training_mode", 0):
-        raise call.refuse("it normalises by the batch")
-    x = _need(inputs)
-    scale, bias, mean, var = (_per_channel(_need(inputs, i), x) for i in range(1, 5))
-    return (x - mean) / torch.sqrt(var + call.get("epsilon", 1e-5)) * scale + bias
-
-
-def _layer_normalization(call: Call, inputs: Inputs) -> Tensor:
-    if call.outputs > 1:
-        raise call.refuse("its mean or deviation is used")
-    x, bias = _need(inputs), _at(inputs, 2)
-    axes = list(range(call.get("axis", -1) % x.ndim, x.ndim))
-    centred = x if call.op_type == "RMSNormalization" else x - x.mean(axes, True)
-    spread = centred.square().mean(axes, True) + call.get("epsilon", 1e-5)
-    scaled = centred / torch.sqrt(spread) * _need(inputs, 1)
-    return scaled if bias is None else scaled + bias
-
-
-def _instance_normalization(call: Call, inputs: Inputs) -> Tensor:
-    x, axes = _need(inputs), list(range(2, _need(inputs).ndim))
-    centred = x - x.mean(axes, True)
-    spread = centred.square().mean(axes, True) + call.get("epsilon", 1e-5)
-    scale, bias = (_per_channel(_need(inputs, i), x) for i in (1, 2))
-    return centred / torch.sqrt(spread) * scale + bias
-
-
-def _window(call: Call, x: Tensor, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Strides, dilations, and the padding before and after, by axis."""
-    n = len(kernel)
-    strides, dilations = (list(call.get(name) or [1] * n) for name in ("strides", "dilations"))
-    pads, auto = list(call.get("pads") or [0] * 2 * n), call.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = [
-            max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
-            for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)
-        ]
-        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-        return strides, dilations, *((less, more) if auto == "SAME_UPPER" else (more, less))
-    return strides, dilations, pads[:n], pads[n:]
-
-
-def _padded(x: Tensor, before: Sequence[int], after: Sequence[int], value: float = 0.0) -> Tensor:
-    wide = [size for pair in zip(reversed(before), reversed(after), strict=True) for size in pair]
-    return F.pad(x, wide, value=value) if any(wide) else x
-
-
-def _conv(call: Call, inputs: Inputs) -> Tensor:
-    x, weight, bias = _need(inputs), _need(inputs, 1), _at(inputs, 2)
-    function = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3]
-    strides, dilations, before, after = _window(call, x, weight.shape[2:])
-    if before != after:
-        x, before = _padded(x, before, after), [0] * len(before)
-    result: Tensor = function(x, weight, bias, strides, before, dilations, call.get("group", 1))
-    return result
-
-
-def _conv_transpose(call: Call, inputs: Inputs) -> Tensor:
-    x, weight, bias = _need(inputs), _need(inputs, 1), _at(inputs, 2)
-    n = x.ndim - 2
-    pads = list(call.get("pads") or [0] * 2 * n)
-    if call.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or call.get("output_shape"):
-        raise call.refuse("its padding follows from its output's shape")
-    function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n - 1]
-    extra = list(call.get("output_padding") or [0] * n)
-    strides, dilations = call.get("strides") or [1] * n, call.get("dilations") or [1] * n
-    result = function(x, weight, bias, strides, [0] * n, 0, call.get("group", 1), dilations)
-    result = _padded(result, [0] * n, extra)
-    for axis, (before, after) in enumerate(zip(pads[:n], pads[n:], strict=True), 2):
-        result = result.narrow(axis, before, result.shape[axis] - before - after)
-    return result
-
-
-def _pool(call: Call, inputs: Inputs) -> Tensor:
-    x, kernel = _need(inputs), list(call.get("kernel_shape"))
-    if call.outputs > 1 or call.get("ceil_mode", 0) or x.ndim not in (3, 4):
-        raise call.refuse("only its plain form over one or two axes, rounded down, is known")
-    strides, dilations, before, after = _window(call, x, kernel)
-    if x.ndim == 3:  # as rows of one
-        x, kernel, strides, dilations = x.unsqueeze(2), [1, *kernel], [1, *strides], [1, *dilations]
-        before, after = [0, *before], [0, *after]
-    if call.op_type == "MaxPool":
-        result = F.max_pool2d(_padded(x, before, after, -math.inf), kernel, strides, 0, dilations)
-    else:
-        if any(size != 1 for size in dilations):
-            raise call.refuse("it is dilated")
-        result = F.avg_pool2d(_padded(x, before, after), kernel, strides)
-        if not call.get("count_include_pad", 0) and any([*before, *after]):
-            ones = torch.ones(1, 1, *x.shape[2:])
-            result = result / F.avg_pool2d(_padded(ones, before, after), kernel, strides)
-    return result.squeeze(2) if len(call.get("kernel_shape")) == 1 else result
-
-
-def _global_pool(call: Call, inputs: Inputs) -> Tensor:
-    x = _need(inputs)
-    axes = list(range(2, x.ndim))
-    return x.amax(axes, True) if call.op_type == "GlobalMaxPool" else x.mean(axes, True)
-
-
 def _einsum(call: Call, inputs: Inputs) -> Tensor:
-    result: Tensor = torch.einsum(call.get("equation"), *[_need(inputs, i) for i in range(len(inputs))])
+    result: Tensor = torch.einsum(call.get("equation"), *[need(inputs, i) for i in range(len(inputs))])
     return result
 
 
 def _trilu(call: Call, inputs: Inputs) -> Tensor:
-    x, k = _need(inputs), (ints(_at(inputs, 1)) or [0])[0]
+    x, k = need(inputs), (ints(at(inputs, 1)) or [0])[0]
     rows, columns = torch.arange(x.shape[-2])[:, None], torch.arange(x.shape[-1])[None]
     kept = columns - rows >= k if call.get("upper", 1) else columns - rows <= k
     return torch.where(kept, x, torch.zeros((), dtype=x.dtype))
 
 
 def _range(_: Call, inputs: Inputs) -> Tensor:
-    start, end, step = (_need(inputs, i) for i in range(3))
+    start, end, step = (need(inputs, i) for i in range(3))
     return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
 
 
 TABLE: dict[str, Operator] = {
-    **{name: _unary(function) for name, function in {
+    **{name: _unary(cast(Any, function)) for name, function in {
         "Abs": torch.abs, "Neg": torch.neg, "Exp": torch.exp, "Log": torch.log, "Sqrt": torch.sqrt,
         "Reciprocal": torch.reciprocal, "Erf": torch.erf, "Sin": torch.sin, "Cos": torch.cos,
         "Tanh": torch.tanh, "Sigmoid": torch.sigmoid, "Relu": torch.relu, "Softplus": F.softplus,
@@ -416,36 +309,32 @@ TABLE: dict[str, Operator] = {
         "Ceil": torch.ceil, "Round": torch.round, "Sign": torch.sign, "Not": torch.logical_not,
         "Identity": lambda x: x, "Dropout": lambda x: x,
     }.items()},
-    **{name: _binary(function) for name, function in {
+    **{name: _binary(cast(Any, function)) for name, function in {
         "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "MatMul": torch.matmul, "Equal": torch.eq,
         "Greater": torch.gt, "GreaterOrEqual": torch.ge, "Less": torch.lt, "LessOrEqual": torch.le,
         "And": torch.logical_and, "Or": torch.logical_or, "Xor": torch.logical_xor,
         "Pow": lambda a, b: torch.pow(a, b).to(a.dtype),
     }.items()},
-    **{name: _chain(function) for name, function in {
+    **{name: _chain(cast(Any, function)) for name, function in {
         "Sum": torch.add, "Max": torch.maximum, "Min": torch.minimum,
     }.items()},
     **dict.fromkeys(_REDUCTIONS, _reduce),
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
-    **dict.fromkeys(("MaxPool", "AveragePool"), _pool),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth_to_space),
-    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _layer_normalization),
     **dict.fromkeys(("Cast", "CastLike"), _cast),
-    "LeakyRelu": lambda call, x: F.leaky_relu(_need(x), call.get("alpha", 0.01)),
-    "Elu": lambda call, x: F.elu(_need(x), call.get("alpha", 1.0)),
-    "Selu": lambda _, x: F.selu(_need(x)),
-    "Where": lambda _, x: torch.where(_need(x), _need(x, 1), _need(x, 2)),
-    "Concat": lambda call, x: torch.cat([_need(x, i) for i in range(len(x))], dim=call.get("axis")),
-    "Tile": lambda _, x: _need(x).tile(ints(_need(x, 1)) or []),
-    "Size": lambda _, x: torch.tensor(_need(x).numel()),
+    "LeakyRelu": lambda call, x: F.leaky_relu(need(x), call.get("alpha", 0.01)),
+    "Elu": lambda call, x: F.elu(need(x), call.get("alpha", 1.0)),
+    "Selu": lambda _, x: F.selu(need(x)),
+    "Where": lambda _, x: torch.where(need(x), need(x, 1), need(x, 2)),
+    "Concat": lambda call, x: torch.cat([need(x, i) for i in range(len(x))], dim=call.get("axis")),
+    "Tile": lambda _, x: need(x).tile(ints(need(x, 1)) or []),
+    "Size": lambda _, x: torch.tensor(need(x).numel()),
     "Div": _div, "Mod": _mod, "Clip": _clip, "HardSigmoid": _hard_sigmoid, "PRelu": _prelu, "Gelu": _gelu,
     "Reshape": _reshape, "Flatten": _flatten, "Transpose": _transpose, "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze, "Split": _split, "Slice": _slice, "Gather": _gather,
     "GatherElements": _gather_elements, "Expand": _expand, "Pad": _pad, "ConstantOfShape": _constant_of_shape,
-    "Shape": _shape, "Gemm": _gemm, "BatchNormalization": _batch_normalization,
-    "InstanceNormalization": _instance_normalization, "Conv": _conv, "ConvTranspose": _conv_transpose,
+    "Shape": _shape,
     "Einsum": _einsum, "Trilu": _trilu, "Range": _range,
 }  # fmt: skip
-"""What can be trained, by operator; recurrences are in `recurrences.py`."""
+"""By operator; layers with weights are in `layers.py` and `recurrences.py`."""

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeopt.graph.training import operators, recurrences
+from edgeopt.graph.training import layers, operators, recurrences
 from edgeopt.graph.training.operators import Call, Operator, Untrainable
 
-TABLE: Mapping[str, Operator] = {**operators.TABLE, **recurrences.TABLE}
+TABLE: Mapping[str, Operator] = {**operators.TABLE, **layers.TABLE, **recurrences.TABLE}
 
 WEIGHTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "MatMul": (0, 1), "Gemm": (0, 1, 2), "Einsum": (0, 1),
@@ -120,8 +120,9 @@ class Program:
             Untrainable: They differ by more than `TOLERANCE`.
         """
         names = list(expected)
+        given = {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
         with torch.no_grad():
-            found = self.batch(self.weights, {n: torch.as_tensor(np.array(a)) for n, a in feeds.items()}, names)
+            found = self.batch(self.weights, given, names)
         for name, ours in zip(names, found, strict=True):
             theirs = np.asarray(expected[name])
             mine = ours.numpy()

@@ -104,10 +104,8 @@ def _gru(call: Call, r: Tensor, bias: Tensor | None) -> Step:
     def step(given: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         h = state[0]
         z, reset = torch.sigmoid(given[:, : 2 * hidden] + _plus(h @ r_gates, b_gates)).chunk(2, dim=-1)
-        if resets_after:
-            new = reset * _plus(h @ r_new, b_new)
-        else:
-            new = _plus((reset * h) @ r_new, b_new)
+        # Its products are taken before or after the reset: exporters differ in that.
+        new = reset * _plus(h @ r_new, b_new) if resets_after else _plus((reset * h) @ r_new, b_new)
         new = torch.tanh(given[:, 2 * hidden :] + new)
         return ((1 - z) * new + z * h,)
 
