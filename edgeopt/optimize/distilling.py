@@ -46,6 +46,7 @@ def distil_best(job: Job) -> None:
     chosen = _chosen(job)
     if not chosen:
         job.observer.announce("--recover-budget: no candidate with a changed structure is worth distilling")
+        return
     job.observer.stage("distillation", len(chosen))
     for done, trial in enumerate(chosen):
         spent_s = float(job.store.notes.get(SPENT_S) or 0.0)
@@ -136,19 +137,28 @@ def _distil(job: Job, structures: Structures, trial: Trial, budget_s: float) -> 
         return
     result: dict[str, Any] = {
         "of": trial.name, "trial": None, "better": learnt.is_better, **learnt.facts,
-        "accuracy_before": trial.accuracy.score if trial.accuracy else None, "accuracy_after": None,
+        "accuracy_before": None, "accuracy_after": None,
     }  # fmt: skip
     if learnt.is_better:
         candidate = job.space.candidate(dict(trial.candidate.decisions) | {RECOVERY: DISTILLED})
         tried = run_candidate(job, candidate, f"{trial.name}-distilled")
-        result |= {
-            "trial": tried.number,
-            "accuracy_after": tried.accuracy.score if tried.accuracy else None,
-        }
+        result["trial"] = tried.number
+        noted = (job.store.notes.get(RESULTS) or {}).get(trial.name, {})
+        if noted.get("trial") == tried.number:
+            return
+        result |= {"accuracy_before": _score(job, trial), "accuracy_after": _score(job, tried)}
     results = dict(job.store.notes.get(RESULTS) or {})
     if results.get(trial.name) != result:
         job.store.note(RESULTS, results | {trial.name: result})
         job.observer.announce(_sentence(result))
+
+
+def _score(job: Job, trial: Trial) -> float | None:
+    """On all of the search part: the gate stops where a candidate can no longer pass."""
+    artifact = job.evaluator.present(trial).artifact
+    if job.gate is None or artifact is None:
+        return None
+    return job.gate.score(job.evaluator.host_run(artifact), "search", full=True).score
 
 
 def _sentence(result: dict[str, Any]) -> str:
