@@ -1,9 +1,10 @@
 """What changes of structure bring on top of rewrites and precision, on the examples.
 
-    python -m benchmarks.structure [--no-latency] [cnn] [transformer] [rnn]
+    python -m benchmarks.structure [--no-latency] [--distil=SECONDS] [--changes=NAME,…] [cnn] [transformer]
 
 First each change by itself, at its mildest and its strongest option wherever it can be made: multiply-adds,
-the file's size, the score as cut and after the layers were refitted. With --no-latency that is all.
+the file's size, the score as cut, after the layers were refitted, and with --distil after it learnt from the
+original for at most so many seconds, with what ended that. With --no-latency that is all.
 
 For each example every width is set to the same share (the nearest above that it offers). Shown are
 multiply-adds, the file's size, the score on the search part as cut, after the layers were refitted, and with
@@ -64,7 +65,10 @@ class Subject:
         model, part = inputs.model, inputs.calibration
         space = search_space(model, lossy=True, cores=1, structure=True)
         statistics = Statistics(model, part, folder=folder)
-        structures = Structures(model, space.regions, part, statistics, folder)
+        assert inputs.parts is not None
+        structures = Structures(
+            model, space.regions, part, statistics, folder, unlabelled=inputs.fed(inputs.parts.search)
+        )
         machine, flags = os.uname().machine, Path("/proc/cpuinfo").read_text().split()
         builder = Builder(
             model, space, calibration.collect(model, part, folder=folder), folder, 21, 10,
@@ -124,14 +128,27 @@ def macs(model: Model) -> float:
     return sum(node_flops(node) or 0 for node in model.ir.graph) / 2
 
 
-def show_changes(name: str, subject: Subject) -> None:
+def distilled(subject: Subject, decisions: dict[str, str], seconds: float | None) -> str:
+    """Further cells of a row."""
+    if seconds is None:
+        return ""
+    learnt = subject.structures.distil(decisions, budget_s=seconds, has_classes=True)
+    if not learnt.is_better:
+        return f" – | {learnt.facts.get('refused', 'no better')} | {learnt.facts.get('steps', 0)} |"
+    score = subject.score(to_bytes(subject.structures.variant(decisions, distilled=True).model.ir))
+    losses = f"{learnt.facts['loss_before']:.3g} → {learnt.facts['loss_after']:.3g}"
+    return f" {score:.4f} | {losses} | {learnt.facts['steps']}, {learnt.facts['ended']} |"
+
+
+def show_changes(name: str, subject: Subject, seconds: float | None, only: Sequence[str]) -> None:
     """Each change alone: its first and its last option at all its sites."""
     whole = subject.structures.variant({}).model
     print(f"\n## {name}: each change alone; score {subject.score(subject.inputs.model.path):.4f}, ", end="")
     print(f"{macs(whole) / 1e6:.2f} M multiply-adds, {len(to_bytes(whole.ir)) / 1e3:.0f} kB\n")
-    print("| change | options | sites | M multiply-adds | file, kB | as cut | refitted |")
-    print("|---|---|---|---|---|---|---|")
-    for change in structure.names():
+    told = "" if seconds is None else " distilled | held-out loss | steps |"
+    print(f"| change | options | sites | M multiply-adds | file, kB | as cut | refitted |{told}")
+    print("|---|---|---|---|---|---|---|" + "---|" * told.count("|"))
+    for change in [name for name in structure.names() if not only or name in only]:
         points = [p for p in subject.space.points if p.family == "structure" and p.name == change]
         chosen = [{p.site: p.options[place] for p in points} for place in (1, -1)]
         for decisions in chosen[: 1 if chosen[0] == chosen[-1] else 2] if points else ():
@@ -142,7 +159,8 @@ def show_changes(name: str, subject: Subject) -> None:
             scored = " | ".join(f"{subject.score(content):.4f}" for content in contents)
             print(
                 f"| `{change}` | {', '.join(sorted(set(decisions.values())))} | {len(points)} | "
-                f"{macs(variants[1].model) / 1e6:.2f} | {len(contents[1]) / 1e3:.0f} | {scored} |",
+                f"{macs(variants[1].model) / 1e6:.2f} | {len(contents[1]) / 1e3:.0f} | {scored} |"
+                f"{distilled(subject, decisions, seconds)}",
                 flush=True,
             )
 
@@ -183,12 +201,15 @@ def show(subject: Subject, name: str) -> None:
 
 
 def main() -> None:
-    names = [argument for argument in sys.argv[1:] if argument != "--no-latency"]
+    names = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    said = dict(argument[2:].partition("=")[::2] for argument in sys.argv[1:] if argument.startswith("--"))
+    seconds = float(said["distil"]) if "distil" in said else None
+    only = said.get("changes", "").split(",") if said.get("changes") else ()
     for name in names or ("cnn", "transformer"):
         with tempfile.TemporaryDirectory() as folder:
             subject = Subject.of(name, Path(folder))
-            show_changes(name, subject)
-            if "--no-latency" not in sys.argv:
+            show_changes(name, subject, seconds, only)
+            if "no-latency" not in said:
                 show(subject, name)
 
 

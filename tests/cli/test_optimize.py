@@ -60,12 +60,13 @@ def test_flags_become_options(run: Callable[..., Ran], job: FakeJob, model: Path
         "--fixed", "sr=16000", "--budget", "40 trials",
         "--effort", "quick", "--sampler", "tpe", "--threads", 2,
         "--wait", "90s", "--seed", 0, "-o", "out", "--fresh", "--allow-unverified", "--require", "measured",
-        "--structure",
+        "--structure", "--recover-budget", "5min",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     options = job.options
     assert options is not None
     assert options.structure
+    assert options.recover_budget_s == 300
     assert options.model == model
     assert options.output == folder / "out"
     assert (options.board.device, options.board.board, options.board.wait_s) == ("rpi4", "predicted", 90)
@@ -77,6 +78,22 @@ def test_flags_become_options(run: Callable[..., Ran], job: FakeJob, model: Path
     assert options.objective.limits == Limits(max_p95_ms=20.0, max_size_bytes=8e6)
     assert (options.budget, options.sampler, options.threads) == (Budget(trials=40), "tpe", 2)
     assert (options.seed, options.effort, options.fresh, options.allow_unverified) == (0, "quick", True, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (("--recover-budget", "5min"), "needs --structure"),
+        (("--structure", "--recover-budget", "soon"), "not a duration"),
+    ],
+)
+def test_a_time_to_recover_in_that_cannot_be_is_refused(
+    run: Callable[..., Ran], job: FakeJob, model: Path, said: tuple[str, ...], why: str
+) -> None:
+    ran = run("optimize", model, "--device", "local", *said)
+    assert (ran.code, job.options) == (2, None)
+    assert "--recover-budget" in ran.err
+    assert why in " ".join(ran.err.split())
 
 
 def test_the_name_of_a_virtual_board_gives_the_device(

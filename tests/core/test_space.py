@@ -95,3 +95,18 @@ def test_two_points_of_one_site_cannot_be_in_a_space() -> None:
     point = DecisionPoint("runtime:threads", ("1",), "1")
     with pytest.raises(ValueError, match="share a site"):
         SearchSpace("digest", (point, point))
+
+
+def test_a_withheld_point_is_left_out_at_its_default_and_checked_elsewhere(space: SearchSpace) -> None:
+    withheld = DecisionPoint("recovery", ("refitted", "distilled"), "refitted")
+    wider = SearchSpace("digest", space.points, withheld=(withheld,))
+    assert wider.default() == space.default() == wider.candidate({"recovery": "refitted"})
+    distilled = wider.candidate({"recovery": "distilled"})
+    assert distilled.is_distilled
+    assert not wider.default().is_distilled
+    assert wider.encode(distilled) == wider.encode(wider.default())
+    assert distilled.changes(wider.default()) == {"recovery": "distilled"}
+    with pytest.raises(ConfigError, match="magic"):
+        wider.candidate({"recovery": "magic"})
+    with pytest.raises(ConfigError, match="recovery"):
+        space.candidate({"recovery": "distilled"})

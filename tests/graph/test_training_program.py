@@ -9,9 +9,12 @@ import pytest
 
 from edgeopt.graph import structure
 from edgeopt.graph.model import Model, to_bytes
+from edgeopt.graph.moments import Statistics
+from edgeopt.graph.regions import regions
+from edgeopt.graph.structuring import Structures, structure_points
 from edgeopt.graph.training.program import TABLE, Program
 from edgeopt.runtimes.onnxruntime import Session
-from edgeopt.testing.precision import example
+from edgeopt.testing.precision import RandomSamples, example
 
 X, IMAGE, SEQUENCE = "float[1, 3, 4] x", "float[1, 4, 7, 6] x", "float[5, 2, 3] x"
 POSITIVE = "a = Abs(x) one = Constant <value_float = 0.5> () p = Add(a, one)"
@@ -82,6 +85,11 @@ BODIES: dict[str, tuple[str, str]] = {
     "GlobalMaxPool": (IMAGE, "y = GlobalMaxPool(x)"),
     "DepthToSpace": (IMAGE, "y = DepthToSpace <blocksize = 2, mode = \"CRD\"> (x)"),
     "SpaceToDepth": ("float[1, 2, 4, 6] x", "y = SpaceToDepth <blocksize = 2> (x)"),
+    "Resize": (IMAGE, "s = Constant <value_ints = [1, 4, 5, 4]> () "
+                      "k = Constant <value_floats = [1.0, 1.0, 2.0, 1.5]> () "
+                      "a = Resize <mode = \"linear\"> (x, , , s) "
+                      "b = Resize <coordinate_transformation_mode = \"asymmetric\", "
+                      "nearest_mode = \"floor\"> (x, , k) c = GlobalMaxPool(b) y = Mul(a, c)"),
     "LSTM": (SEQUENCE, "y, h, c = LSTM <hidden_size = 4, direction = \"bidirectional\"> (x, lw, lr, lb)"),
     "GRU": (SEQUENCE, "a, h = GRU <hidden_size = 4, linear_before_reset = 1> (x, gw, gr, gb) "
                       "b, k = GRU <hidden_size = 4, direction = \"reverse\"> (x, gw, gr) "
@@ -142,6 +150,16 @@ def test_an_operator_computes_what_onnxruntime_does(op, tmp_path):
 
 def test_every_operator_of_the_table_has_a_case():
     assert set(TABLE) - UNTESTED_ALONE == set(BODIES)
+
+
+@pytest.mark.parametrize("name", structure.names())
+def test_changed_structures_compute_the_same(name, tmp_path):
+    model = example(structure.change(name).EXAMPLES[0], tmp_path)
+    part = RandomSamples(model)
+    points = structure_points(model, regions(model))
+    chosen = {p.site: p.options[-1] for of in points.values() for p in of if p.name == name}
+    made = Structures(model, regions(model), part, Statistics(model, part))
+    check(made.variant(chosen).model)
 
 
 CASES = [(name, i) for name in structure.names() for i in range(len(structure.change(name).EXAMPLES))]

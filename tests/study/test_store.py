@@ -349,3 +349,21 @@ def full_by_limit(folder: Path) -> None:
 
 def test_the_limit_on_file_size_is_handled_like_a_full_disk(tmp_path):
     full_by_limit(tmp_path)
+
+
+def test_a_withheld_decision_comes_back_and_no_sampler_sees_it(tmp_path):
+    withheld = DecisionPoint("recovery", ("refitted", "distilled"), "refitted")
+    space = SearchSpace(SPACE.model_digest, SPACE.points, withheld=(withheld,))
+    distilled = space.candidate({"recovery": "distilled"})
+    make = {"make_sampler": lambda _: optuna.samplers.TPESampler(seed=0, n_startup_trials=1)}
+    with StudyStore.open(tmp_path, space=space, identity=IDENTITY, **make) as store:
+        assert store.ask_candidate(space.default(), "baseline", "original") == 0
+        assert store.ask_candidate(distilled, "candidate", "distilled") == 1
+        store.tell(result(0, space.default()))
+        store.tell(result(1, distilled))
+        assert store.ask_candidate(distilled, "candidate", "distilled") == 1
+        _, proposed = store.ask()
+        assert not proposed.is_distilled
+    with StudyStore.open(tmp_path, space=space, identity=IDENTITY) as store:
+        assert [trial.candidate.is_distilled for trial in store.trials] == [False, True]
+    assert [trial.candidate for trial in read(tmp_path).trials] == [space.default(), distilled]

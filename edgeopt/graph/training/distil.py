@@ -40,8 +40,8 @@ RATE = 0.01
 LEAST_SIZE = 0.02
 """Of a weight, for its step: zeros shall move, too."""
 WARM_UP = 0.05
-LOOKS = 25
-"""At the held-out part, in a whole schedule."""
+LOOKS, LEAST_STEPS = 25, 10
+"""How often a schedule looks at the held-out part, and the fewest steps from one look to the next."""
 PATIENCE = 8
 """Looks without a better result that end it."""
 REHEARSED = 3
@@ -166,7 +166,7 @@ class _Trainer:
         if not planned:
             return 0, "budget", 0
         weights, optimizer, schedule = self._begun(planned)
-        look, last_better = max(1, planned // LOOKS), 0
+        look, last_better = max(LEAST_STEPS, planned // LOOKS), 0
         for step, batch in zip(range(1, planned + 1), self._batches(seed), strict=False):
             self._step(weights, optimizer, batch)
             schedule.step()
@@ -189,8 +189,9 @@ class _Trainer:
         step_s = (clock() - begun) / REHEARSED
         begun = clock()
         self._held_out(weights)
-        left_s = end_s - clock() - LOOKS * (clock() - begun)
-        return max((steps for steps in LADDER if steps * step_s <= left_s), default=0)
+        look_s = (clock() - begun) / LEAST_STEPS
+        left_s = end_s - clock()
+        return max((steps for steps in LADDER if steps * (step_s + look_s) <= left_s), default=0)
 
     def _begun(
         self, planned: int

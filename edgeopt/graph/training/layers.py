@@ -18,8 +18,10 @@ from edgeopt.graph.training.operators import Call, Inputs, Operator, at, need
 def _gemm(call: Call, inputs: Inputs) -> Tensor:
     a, b, c = need(inputs), need(inputs, 1), at(inputs, 2)
     a, b = a.T if call.get("transA", 0) else a, b.T if call.get("transB", 0) else b
-    product = call.get("alpha", 1.0) * (a @ b)
-    return product if c is None else product + call.get("beta", 1.0) * c
+    product: Tensor = call.get("alpha", 1.0) * (a @ b)
+    if c is not None:
+        product = product + call.get("beta", 1.0) * c
+    return product
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ inference, of static shapes; `torch.func.vmap` makes a batch of it, so nothing m
 Sizes, axes and bounds come as constant tensors and are read as numbers.
 
 Not in the table, so refused by name: control flow, sequences, strings, quantized and random operators,
-Resize, Scatter*, TopK, NonMaxSuppression and whatever else has no use or no gradient here.
+Scatter*, TopK, NonMaxSuppression and whatever else has no use or no gradient here.
 
 Source: ONNX operator specifications, versions 7 to 23; PyTorch documentation of the named functions.
 """
@@ -109,7 +109,8 @@ def _clip(call: Call, inputs: Inputs) -> Tensor:
 
 
 def _hard_sigmoid(call: Call, inputs: Inputs) -> Tensor:
-    return (call.get("alpha", 0.2) * need(inputs) + call.get("beta", 0.5)).clamp(0.0, 1.0)
+    scaled: Tensor = call.get("alpha", 0.2) * need(inputs) + call.get("beta", 0.5)
+    return scaled.clamp(0.0, 1.0)
 
 
 def _prelu(_: Call, inputs: Inputs) -> Tensor:

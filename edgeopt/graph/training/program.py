@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeopt.graph.training import layers, operators, recurrences
+from edgeopt.graph.training import layers, operators, recurrences, resizing
 from edgeopt.graph.training.operators import Call, Operator, Untrainable
 
-TABLE: Mapping[str, Operator] = {**operators.TABLE, **layers.TABLE, **recurrences.TABLE}
+TABLE: Mapping[str, Operator] = {**operators.TABLE, **layers.TABLE, **recurrences.TABLE, **resizing.TABLE}
 
 WEIGHTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "MatMul": (0, 1), "Gemm": (0, 1, 2), "Einsum": (0, 1),
