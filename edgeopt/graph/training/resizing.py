@@ -8,6 +8,8 @@ Source: ONNX operator Resize, version 10 to 19.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from edgeopt.graph.training.operators import Call, Inputs, Operator, at, need
 
-NEAREST = {
+NEAREST: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5), "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor, "ceil": np.ceil,
 }  # fmt: skip
