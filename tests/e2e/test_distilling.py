@@ -16,7 +16,7 @@ def test_changed_structures_are_distilled_once(
     monkeypatch.setattr("edgeopt.graph.training.distil.LADDER", (32,))
     command = (
         "optimize", model.name, "--data", data.name, "-o", "out", "--device", "rpi4", "--board", "predicted",
-        "--structure", "--sampler", "random", "--budget", "1 trials", "--max-drop", "0.5%", "--json",
+        "--structure", "--sampler", "nas", "--budget", "1 trials", "--max-drop", "0.5%", "--json",
     )  # fmt: skip
     first = inside(*command, "--recover-budget", "5min")
     assert first.code == 0, first.err
