@@ -8,7 +8,7 @@ that the on-board runner records on this machine, judged by the thresholds of `l
 - `lying clock`: the core runs at 0.4 to 0.75 (board: 0.95) of what the kernel says, from the start;
 - `outlier process`: one process is slower, by as much as the device's threshold lets it be told.
 
-A lagging meter belongs to the meters' alignment, which has windows of its own: its trial goes into `FAULTS`.
+A lagging meter has windows of its own: `planted_meter_lag`.
 
     python -m benchmarks.planted_faults [--record 8 [--save FILE]] [--real 3] [--seed 0]
 
@@ -155,8 +155,7 @@ FAULTS: dict[str, Callable[[Window, np.random.Generator, Judge], Window]] = {
 def single(window: Window, rng: np.random.Generator) -> Window:
     """One of its processes alone, as a screening has: of those that have as many latencies as one needs."""
     needed = profiles.protocols(profiles.load("local"))["screen"].min_runs
-    long_enough = [at for at, one in enumerate(window.processes) if len(one) >= needed]
-    return process(window, long_enough[int(rng.integers(len(long_enough)))])
+    return process(window, int(rng.choice([at for at, p in enumerate(window.processes) if len(p) >= needed])))
 
 
 def process(window: Window, at: int) -> Window:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.data.bounds import tango_upper
 from edgeopt.data.dataset import Dataset
 from edgeopt.data.fixed import with_state
-from edgeopt.data.metric import Metric, Whole
+from edgeopt.data.metric import Metric
 from edgeopt.data.metrics import resolve
 from edgeopt.data.source import open_data
 from edgeopt.data.split import Part, Parts, split
@@ -386,25 +385,3 @@ def test_a_percentage_of_a_score_of_zero_is_refused(tmp_path: Path) -> None:
     assert "--max-drop 0.01" in str(refusal.value.hint)
     for fine in (MaxDrop(0.01, relative=False), MaxDrop(0.0, relative=True)):
         assert gate(dataset, "mse", max_drop=fine).original("search").score == 0
-
-
-def test_the_original_is_resampled_once_for_all_candidates(tmp_path: Path) -> None:
-    dataset = labelled(tmp_path, 200)
-    parts = split(dataset, None, None, 0)
-    checked, fresh = gate(dataset, "f1", parts=parts), gate(dataset, "f1", parts=parts)
-    checked.original("confirm")
-    scored: list[int] = []
-    metric = checked.metric
-    assert isinstance(metric, Whole)
-
-    def of_all(*given: Any) -> float:
-        scored.append(1)
-        return metric.of_all(*given)
-
-    checked.metric = replace(metric, of_all=of_all)
-    worse, other = wrong_in(first_of(parts.confirm, 5)), wrong_in(first_of(parts.confirm, 9))
-    first, half = checked.bound(worse, 1), len(scored)
-    second = checked.bound(other, 1)
-    assert len(scored) - half == pytest.approx(half / 2, abs=2)
-    assert (first, second) == (fresh.bound(worse, 1), gate(dataset, "f1", parts=parts).bound(other, 1))
-    assert (first.bound or 0) < (second.bound or 0)
