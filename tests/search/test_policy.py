@@ -103,9 +103,9 @@ def test_the_policy_given_is_what_the_agent_starts_from(tmp_path, monkeypatch):
     started = []
     original = module.Agent.__init__
 
-    def spy(self, surrogate, seed, arrays, returns=None):
+    def spy(self, surrogate, seed, arrays, **more):
         started.append(arrays)
-        original(self, surrogate, seed, arrays, returns)
+        original(self, surrogate, seed, arrays, **more)
 
     monkeypatch.setattr(module.Agent, "__init__", spy)
     truth = MixedTruth(blocks=2)
