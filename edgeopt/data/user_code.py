@@ -16,6 +16,9 @@ from edgeopt.core.errors import ConfigError
 _modules: dict[str, dict[str, ModuleType]] = {}
 """By project folder, what was imported from it: two projects may each have a module of the same name."""
 
+_present: dict[str, frozenset[str]] = {}
+"""By project folder, top-level modules that were imported before anything of it: edgeopt itself may lie there."""
+
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -65,11 +68,12 @@ def load_function(reference: str, base: Path) -> Callable[..., Any]:
 def _enter(folder: str) -> None:
     """Let the modules of one project be those that imports find, and no other project's: neither what was
     imported with a function nor what a function has imported since."""
-    others = {other: known for other, known in _modules.items() if other != folder}
+    _present.setdefault(folder, frozenset(map(_top, sys.modules)))
     for name, module in list(sys.modules.items()):
         for place in _places(sys.modules.get(_top(name))):
-            if (project := others.get(os.path.dirname(place))) is not None:  # noqa: PTH120 - of thousands
-                project[name] = module
+            other = os.path.dirname(place)  # noqa: PTH120 - of thousands
+            if other != folder and other in _modules and _top(name) not in _present[other]:
+                _modules[other][name] = module
     for other, known in _modules.items():
         for name, module in known.items():
             if other != folder and sys.modules.get(name) is module:

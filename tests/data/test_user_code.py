@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,21 @@ def test_what_a_function_imports_late_is_no_other_projects(tmp_path: Path) -> No
     assert load_function("made_up_late:score", folders[0])([], {}) == 1
     assert load_function("made_up_metric:score", folders[1])([], {}) == 2
     assert load_function("made_up_late:score", folders[0])([], {}) == 1
+
+
+def test_what_was_imported_before_is_not_the_projects_though_it_lies_there(tmp_path: Path) -> None:
+    """As edgeopt itself does, where somebody works in a checkout of it."""
+    folders = [project(tmp_path / name, answer) for name, answer in (("a", 1), ("b", 2))]
+    (folders[0] / "made_up_package").mkdir()
+    (folders[0] / "made_up_package" / "__init__.py").write_text("")
+    (folders[0] / "made_up_package" / "late.py").write_text("")
+    sys.path.append(str(folders[0]))
+    before = importlib.import_module("made_up_package")
+    load_function("made_up_metric:score", folders[0])
+    late = importlib.import_module("made_up_package.late")
+    load_function("made_up_metric:score", folders[1])
+    assert sys.modules["made_up_package"] is before
+    assert sys.modules["made_up_package.late"] is late
 
 
 def test_two_functions_of_one_module_share_it(tmp_path: Path) -> None:
