@@ -17,7 +17,7 @@ _modules: dict[str, dict[str, ModuleType]] = {}
 """By project folder, what was imported from it: two projects may each have a module of the same name."""
 
 _present: dict[str, frozenset[str]] = {}
-"""By project folder, top-level modules that were imported before anything of it: edgeopt itself may lie there."""
+"""By project folder, the top-level modules that were there before anything of it: edgeopt may be one."""
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

@@ -92,7 +92,8 @@ def test_a_model_that_crashes_in_mid_count_fails_and_leaves_no_count(
     assert isinstance(result, CandidateFailed)
     assert result.message == "crashed on the board: died of SIGSEGV"
     assert list(virtual_board.counts.iterdir()) == []
-    assert counted(board, good)[0] == before
+    # What is promised of two counts; a page that had to come back costs a few dozen instructions.
+    assert counted(board, good)[0] == pytest.approx(before, rel=1e-3)
 
 
 def test_who_waits_for_another_clients_count_is_told_and_goes_on(
