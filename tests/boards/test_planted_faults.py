@@ -11,6 +11,7 @@ import pytest
 from benchmarks import planted_faults as planted
 from benchmarks import planted_meter_lag as lag
 from edgeopt.boards import profiles
+from edgeopt.boards.validity import lasting_slowdown
 
 WINDOWS = Path(__file__).parent / "data" / "windows"
 BUSY = planted.load(WINDOWS / "shared-x86-vm-busy.jsonl.gz")
@@ -71,3 +72,16 @@ def test_of_this_machine_too_when_nobody_shared_its_core(home: Path) -> None:
     found = planted.detected(lambda rng: clean[int(rng.integers(len(clean)))], judge, 0)
     assert set(found.values()) == {planted.TRIALS}
     assert not planted.false_alarms(windows, judge)
+    assert {lasting_slowdown(window.processes) for window in windows} == {0.0}
+    assert max(lasting_slowdown([one]) for window in windows for one in window.processes) < 0.24
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_however_the_faults_are_drawn(seed: int, home: Path) -> None:
+    (home / ".config" / "edgeopt" / "devices" / "local.toml").unlink()
+    windows = planted.load(WINDOWS / "shared-x86-vm-quiet.jsonl.gz")
+    clean = [window for window in windows if planted.is_quiet(window)]
+    judge = planted.local_judge(windows)
+    found = planted.detected(lambda rng: clean[int(rng.integers(len(clean)))], judge, seed)
+    assert set(found.values()) == {planted.TRIALS}
