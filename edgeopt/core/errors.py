@@ -99,6 +99,13 @@ class MeasurementInvalid(BoardError):
     kind = "measurement"
 
 
+class EvidenceError(EdgeoptError):
+    """A result may not be packaged: it was not measured, or its accuracy is not established."""
+
+    exit_code = 3
+    kind = "evidence"
+
+
 class CandidateFailed(EdgeoptError):
     """This candidate cannot be built or run (crash, out of memory, deadline); the study goes on."""
 

@@ -139,7 +139,7 @@ class Keyring:
     def _publish(
         self, later: Root, old: Root, made: Mapping[str, keys.PrivateKey], more: Iterable[Signer]
     ) -> int:
-        """Key files first, then the root that names them, then the old ones away: no root without its keys."""
+        """Key files first, then the root that names them, then old ones away: no root without keys."""
         here = self.signers([*old.roles["root"].keyids])
         fresh = [keys.FileSigner(key) for key in made.values()]
         try:

@@ -19,6 +19,7 @@ from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from edgeopt.core.errors import PackageError, SignatureError
+from edgeopt.field import ustar
 
 T = TypeVar("T", Root, Targets, Snapshot, Timestamp)
 
@@ -26,8 +27,6 @@ FIELD = "edgeopt"
 """Name of what edgeopt adds to metadata, always inside of what is signed."""
 SHORT = 12
 """Characters of a key id that are shown."""
-MAX_BYTES = 4 * 2**20
-"""Of one metadata file: a thousand targets take less than a tenth of it."""
 
 _SIGNATURE = re.compile(r"[0-9a-f]+")
 _SCHEMES = {("ed25519", "ed25519"), ("ecdsa", "ecdsa-sha2-nistp256")}
@@ -48,8 +47,8 @@ def parse(name: str, content: bytes, kind: type[T]) -> Metadata[T]:
     Raises:
         PackageError: It is not what `serialised` writes, or not of this kind.
     """
-    if len(content) > MAX_BYTES:
-        raise PackageError(f"{name} is larger than metadata ever is ({MAX_BYTES} bytes)")
+    if len(content) > ustar.MAX_METADATA_BYTES:
+        raise PackageError(f"{name} is larger than metadata ever is")
     try:
         metadata: Metadata[T] = Metadata.from_bytes(content)
         is_canonical = list(metadata.signatures) == sorted(metadata.signatures) and (

@@ -99,7 +99,7 @@ def remove_key(root: Root, keyid: str) -> None:
         if keyid in named.keyids:
             if len(named.keyids) <= named.threshold:
                 raise ConfigError(
-                    f"without key {keyid[:SHORT]} role {role} has fewer keys than the {named.threshold} it needs",
+                    f"without {keyid[:SHORT]} role {role} has fewer keys than the {named.threshold} it needs",
                     hint=f"edgeopt keys rotate DIR --role {role} puts new keys in their place",
                 )
             root.revoke_key(keyid, role)

@@ -18,6 +18,8 @@ END = bytes(2 * BLOCK)
 MAX_MEMBERS = 1000
 MAX_BYTES = 8 * 2**30 - 1
 """Of one member: what eleven octal digits hold. Also of the whole file."""
+MAX_METADATA_BYTES = 4 * 2**20
+"""Of one metadata file: a thousand targets take less than a tenth of it."""
 MAX_NAME = 100
 
 ROOT_NAME = re.compile(r"metadata/([1-9][0-9]{0,3})\.root\.json")
@@ -80,6 +82,8 @@ def parse_header(block: bytes) -> tuple[str, int]:
     check_name(name)
     if header(name, length) != block:
         raise PackageError(f"the header of {name} is not as edgeopt writes it")
+    if name.startswith(METADATA) and length > MAX_METADATA_BYTES:
+        raise PackageError(f"{name} is larger than metadata ever is")
     return name, length
 
 
