@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Release:
     expires: datetime | None = None
     created: datetime | None = None
     wheels: Sequence[Path] = ()
-    allowed: Allowed = Allowed()
+    allowed: Allowed = field(default_factory=Allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def pack(
 
     Raises:
         EvidenceError: A study does not support its result, and nothing allows that.
-        StudyError, ModelError, PackageError: A study's folder is not complete, or variants do not fit together.
+        StudyError, ModelError, PackageError: A folder is not complete, or variants do not fit together.
         ConfigError: A key may not sign, the expiry has passed, or a name cannot be one.
         EdgeoptError: The file cannot be written.
     """

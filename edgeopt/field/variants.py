@@ -73,6 +73,8 @@ class Source:
             PackageError: They are gone, or not what the study wrote.
         """
         path, said = self.folder / GOLDEN_INPUTS, self.deployment["golden"]
+        if said["sha256"] is None:
+            raise ModelError("its inputs are text, which a package's golden inputs cannot hold")
         if not path.is_file() or file_digest(path) != said["sha256"]:
             raise PackageError(
                 f"{path} is not what the study wrote", hint="repeat the edgeopt optimize command: it resumes"
@@ -147,7 +149,7 @@ def _requirements(source: Source, runtime: str) -> Requirements:
 def _range(runtime: str, opset: int | None, ir_version: int | None) -> str:
     """From the oldest release that loads the file to the next that may load nothing of today."""
     if runtime == litert.NAME:
-        return f">={litert.OLDEST[0]}.{litert.OLDEST[1]},<{3}"
+        return f">={litert.OLDEST[0]}.{litert.OLDEST[1]},<3"
     for (major, minor), (newest, newest_ir) in sorted(onnxruntime.SUPPORTED.items()):
         if (opset or 0) <= newest and (ir_version or 0) <= newest_ir:
             return f">={major}.{minor},<{major + 1}"

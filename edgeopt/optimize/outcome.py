@@ -16,7 +16,8 @@ from edgeopt.core.files import write_atomically
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Accuracy, Trial
-from edgeopt.optimize import distilling, page
+from edgeopt.field.evidence import DEPLOYMENT
+from edgeopt.optimize import deployment, distilling, page
 from edgeopt.optimize.final import Final
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.verdict import ratio
@@ -76,7 +77,9 @@ def _confirmed(job: Job, exit_code: int) -> OptimizeResult | None:
     best, wanted = Path(document["artifact"]), document["best"]["sha256"]
     if best.parent != job.options.output or not best.is_file() or file_digest(best) != wanted:
         return None
-    kept_only_there = (SPLIT, *WINNER)
+    if not deployment.is_kept(job.options.output, document):
+        return None
+    kept_only_there = (SPLIT, DEPLOYMENT, *WINNER)
     return OptimizeResult({k: v for k, v in document.items() if k not in kept_only_there}, exit_code)
 
 
@@ -224,6 +227,7 @@ def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> d
 def _write(job: Job, document: dict[str, Any], artifact: Artifact, context: ReportContext) -> None:
     folder = job.options.output
     write_atomically(folder / f"best{artifact.path.suffix}", artifact.path.read_bytes())
-    evidence = Evidence(document | {SPLIT: job.inputs.split_indices()}, context)
+    kept = {SPLIT: job.inputs.split_indices(), DEPLOYMENT: deployment.keep(job, artifact)}
+    evidence = Evidence(document | kept, context)
     write_atomically(folder / FILE_NAME, evidence.to_json().encode())
     write_report(folder / "report.html", document, job.store.trials, context)
