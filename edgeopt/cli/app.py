@@ -15,11 +15,14 @@ from edgeopt.cli import (
     devices,
     doctor,
     init,
+    keys,
     measure,
     optimize,
+    package,
     report,
     rewrites,
     study,
+    verify,
 )
 from edgeopt.cli.flags import examples
 
@@ -62,6 +65,9 @@ app.command("confirm", epilog=confirm.EPILOG)(confirm.confirm)
 app.command("measure", epilog=measure.EPILOG)(measure.measure)
 app.add_typer(study.app, name="study")
 app.command("report", epilog=report.EPILOG)(report.report)
+app.command("package", epilog=package.EPILOG)(package.package)
+app.command("verify", epilog=verify.EPILOG)(verify.verify)
+app.add_typer(keys.app, name="keys")
 app.add_typer(devices.app, name="devices")
 app.add_typer(boards.app, name="boards")
 app.add_typer(data.app, name="data")

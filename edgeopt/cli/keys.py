@@ -13,9 +13,8 @@ from edgeopt.cli.answer import Answer
 from edgeopt.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Key
-
     from edgeopt.field.keyring import Keyring
+    from edgeopt.field.keys import Key
 
 app = typer.Typer(
     help="Keys that sign packages, and the root that devices trust.",
@@ -92,14 +91,9 @@ def new(
         folder, specs, algorithm, passphrase=secret, public=_public(public),
         more=signing.signers(key, secret), expires=signing.expiry(expires, datetime.now(UTC)),
     )  # fmt: skip
-    kept = (
-        ""
-        if secret
-        else "\nThe key files are not encrypted: EDGEOPT_KEY_PASSPHRASE or --passphrase-file does it."
-    )
-    return _answer(
-        keyring, f"wrote {folder.absolute()}: root.pub.json is for devices, *.key are for nobody{kept}"
-    )
+    kept = "" if secret else "\nThe key files are not encrypted: --passphrase-file FILE does it."
+    done = f"wrote {folder.absolute()}: root.pub.json is for devices, *.key are for nobody"
+    return _answer(keyring, done + kept)
 
 
 @app.command(epilog=flags.examples("edgeopt keys rotate keys", "edgeopt keys rotate keys --role targets"))
@@ -107,7 +101,10 @@ def rotate(
     folder: Folder,
     role: Annotated[
         list[str] | None,
-        typer.Option("--role", metavar="ROLE", help="Only the keys of this role. Repeat.", rich_help_panel=signing.TRUST),
+        typer.Option(
+            "--role", metavar="ROLE", rich_help_panel=signing.TRUST,
+            help="Only the keys of this role. Repeat for others.",
+        ),
     ] = None,
     algorithm: AlgorithmName = "ed25519",
     public: Public = None,
@@ -152,7 +149,7 @@ def revoke(
 ) -> Answer:  # fmt: skip
     """Take a key out of every role: devices that saw the new root refuse whatever it signs.
 
-    A role keeps as many keys as it needs; where it would not, [cyan]rotate[/cyan] puts new ones in their place.
+    Where a role would have fewer keys than it needs, [cyan]rotate[/cyan] puts new ones in their place.
     """
     from edgeopt.field.keyring import Keyring
 

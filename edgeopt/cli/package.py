@@ -60,7 +60,7 @@ def package(
         str | None,
         typer.Option(
             "--product", metavar="NAME", rich_help_panel=CONTENT,
-            help="Devices take releases of the product that they have. [dim]\\[default: the model's name][/dim]",
+            help="Devices take releases of the product they have. [dim]\\[default: the model's name][/dim]",
         ),
     ] = None,
     counter: Annotated[
@@ -81,7 +81,7 @@ def package(
     ] = None,
     allow_emulated: Annotated[
         bool,
-        typer.Option("--allow-emulated", help="Take figures that were not measured.", rich_help_panel=EVIDENCE),
+        typer.Option("--allow-emulated", help="Take unmeasured figures.", rich_help_panel=EVIDENCE),
     ] = False,
     allow_unestablished: Annotated[
         bool,

@@ -13,7 +13,7 @@ from edgeopt.cli import flags
 from edgeopt.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Signer
+    from edgeopt.field.keys import Signer
 
 TRUST = "Trust"
 

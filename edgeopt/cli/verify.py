@@ -36,7 +36,7 @@ def verify(
     ] = None,
     above: Annotated[
         int | None,
-        typer.Option("--above", metavar="N", help="Refuse a package whose counter is not above that installed."),
+        typer.Option("--above", metavar="N", help="Refuse a counter that is not above that installed."),
     ] = None,
     as_json: flags.Json = False,
 ) -> Answer:  # fmt: skip

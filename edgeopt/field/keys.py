@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from securesystemslib.signer import CryptoSigner, Signature, Signer, SSlibKey
+from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
+from securesystemslib.signer import Key as Key  # named by the command line, which imports no third party's
+from securesystemslib.signer import Signer as Signer
 
 from edgeopt.core.errors import ConfigError
 from edgeopt.core.files import cannot_write
