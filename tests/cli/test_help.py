@@ -16,7 +16,8 @@ COMMANDS = [
     ["boards"], ["boards", "list"], ["boards", "add"], ["boards", "enroll"], ["boards", "probe"],
     ["data"], ["data", "check"], ["rewrites"], ["rewrites", "list"], ["rewrites", "explain"],
     ["bench"], ["bench", "search"], ["bench", "record"],
-    ["package"], ["verify"], ["keys"], ["keys", "new"], ["keys", "rotate"], ["keys", "revoke"], ["keys", "list"],
+    ["package"], ["verify"], ["keys"], ["keys", "new"], ["keys", "rotate"], ["keys", "revoke"],
+    ["keys", "list"],
 ]  # fmt: skip
 
 
