@@ -33,6 +33,23 @@ def others_are_refused(inside: Program) -> None:
         assert "--fresh" in ran.document["error"]["hint"]
 
 
+def is_packaged(inside: Program) -> None:
+    """What was found becomes a package right away, with golden inputs that are real."""
+    assert inside("keys", "new", "keys").code == 0
+    key = ("--key", "keys/edgeopt.key")
+    packed = inside("package", "out", "-o", "m.edgepkg", *key, "--allow-unestablished", "--json")
+    assert packed.code == 0, packed.err
+    (variant,) = packed.document["variants"]
+    assert variant["device"] == "tiny"
+    assert variant["promise"]["provenance"] == "measured"
+    with np.load(inside.folder / "out" / "golden.npz") as inputs, np.load(inside.folder / "data.npz") as data:
+        assert inputs["x"].shape == (8, 1, 32)
+        rows = {row.tobytes() for row in data["x"]}
+        assert {sample.tobytes() for sample in inputs["x"]} <= rows
+    verified = inside("verify", "m.edgepkg", "--trust", "keys")
+    assert verified.code == 0, verified.err
+
+
 def test_a_search_with_data_and_what_repeating_it_does(
     edgeopt: Program, inside: Program, model: Path, data: Path, home: Path
 ) -> None:
@@ -65,6 +82,7 @@ def test_a_search_with_data_and_what_repeating_it_does(
     assert (out / "study.log").stat().st_size
     assert all_ended(home) == []
 
+    is_packaged(inside)
     before, seconds = marks(out), document["device_seconds"]
     again = inside.optimize(*command, "--budget", "3 trials")
     assert again.code == 0, again.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeopt.core.errors import ConfigError, SignatureError
+from edgeopt.core.errors import ConfigError, PackageError, SignatureError
 from edgeopt.field import keys
 from edgeopt.field.keyring import RETIRED, Keyring
 from edgeopt.field.roots import ROLES
@@ -40,7 +40,7 @@ def test_one_root_key_of_three_is_lost(serious: Keyring, folder: Path, tmp_path:
 
 
 def test_two_root_keys_of_three_are_lost(serious: Keyring, folder: Path, tmp_path: Path) -> None:
-    """Roots cannot change any more; what is installed runs on, and the targets keys sign until the root ends."""
+    """Roots cannot change any more; what is installed runs on, and targets keys sign until the root ends."""
     far_away = device(serious, tmp_path / "root.json")
     for number in (1, 2):
         (serious.folder / f"root-{number}.key").unlink()
@@ -83,12 +83,12 @@ def test_a_targets_key_has_leaked(serious: Keyring, folder: Path, tmp_path: Path
     with pytest.raises(SignatureError, match="revoked, it was one until root version 1"):
         verify(tmp_path / "evil", awake)
     # A device that has not seen the new root cannot know: this is what a pull repository's timestamp is for.
-    with pytest.raises(Exception, match="manifest.json is of doorbell 8"):
+    with pytest.raises(PackageError, match=r"manifest\.json is of doorbell 8"):
         verify(tmp_path / "evil", asleep)
     (tmp_path / "evil").write_bytes(made.sealed(thief, renewed.trust, [leaked], counter=8, check=False))
     with pytest.raises(SignatureError, match="revoked"):
         verify(tmp_path / "evil", asleep)
-    with pytest.raises(ConfigError, match="may not sign packages.*and was revoked"):
+    with pytest.raises(ConfigError, match=r"may not sign packages.*and was revoked"):
         made.sealed(thief, renewed.trust, [leaked])
 
 

@@ -13,8 +13,8 @@ from tests.field import made
 EMULATED = {"provenance": "emulated"}
 REFUSED: dict[str, tuple[dict[str, Any], type[EdgeoptError], str]] = {
     "emulated": ({"best": EMULATED}, EvidenceError, "its figures are emulated"),
-    "predicted": ({"best": {"provenance": "predicted"}}, EvidenceError, "its figures are predicted"),
-    "no data": ({"accuracy": {"status": "unverified"}}, EvidenceError, "is unverified: the study had no data"),
+    "predicted": ({"best": {"provenance": "predicted"}}, EvidenceError, "figures are predicted"),
+    "no data": ({"accuracy": {"status": "unverified"}}, EvidenceError, "unverified: the study had no data"),
     "too few": (
         {"accuracy": {"status": "not established", "n": 90, "bound": 0.03}}, EvidenceError,
         "not established: from 90 samples the drop may be as large as 0.0300",

@@ -15,7 +15,8 @@ from tests.field import made
 
 def test_arrays_come_back_and_depend_on_nothing_else(tmp_path: Path) -> None:
     arrays = {
-        "b/c:0": np.arange(6, dtype=np.float32).reshape(1, 2, 3), "a": np.array(True), "z": np.zeros((0, 2), "i8"),
+        "b/c:0": np.arange(6, dtype=np.float32).reshape(1, 2, 3), "a": np.array(True),
+        "z": np.zeros((0, 2), "i8"),
     }  # fmt: skip
     (tmp_path / "a.npz").write_bytes(npz.to_bytes(arrays))
     read = npz.read(tmp_path / "a.npz")
