@@ -146,6 +146,8 @@ def _members(stream: IO[bytes]) -> Iterator[tuple[str, Member]]:
         if len(names) > ustar.MAX_MEMBERS:
             raise PackageError(f"it holds more than {ustar.MAX_MEMBERS} members")
         yield name, Member(offset, length)
-    if block + stream.read(ustar.BLOCK + 1) != ustar.END:
-        raise PackageError("there is something after its end")
+    end = block + stream.read(ustar.BLOCK + 1)
+    if end != ustar.END:
+        is_short = len(end) < len(ustar.END) and not any(end)
+        raise PackageError("it is cut off at its end" if is_short else "there is something after its end")
     ustar.check_names(names)

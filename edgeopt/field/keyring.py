@@ -88,10 +88,12 @@ class Keyring:
         """
         old = self.trust.root
         later = self._successor(old, expires)
+        if "timestamp" in roles and old.roles["snapshot"].keyids == old.roles["timestamp"].keyids:
+            roles = [*roles, "snapshot"]  # made as one, they stay one
         given = {role: list(found) for role, found in (public or {}).items()}
         made: dict[str, keys.PrivateKey] = {}
         for keyid in dict.fromkeys(k for role in roles for k in old.roles[role].keyids):
-            of = [role for role in roles if keyid in old.roles[role].keyids]
+            of = [role for role in ROLES if role in roles and keyid in old.roles[role].keyids]
             name = self._free(re.sub(r"-[0-9]+$", "", name_of(old, keyid)), made)
             outside = next((given[role].pop(0) for role in of if given.get(role)), None)
             if outside is None:

@@ -130,6 +130,14 @@ def test_a_root_that_is_missing_from_the_chain(tmp_path: Path) -> None:
         Trust.open(keyring.folder)
 
 
+def test_snapshot_goes_with_timestamp(tmp_path: Path) -> None:
+    keyring = made.keyring(tmp_path / "keys", "timestamp")
+    keyring.rotate(["timestamp"])
+    listed = {key["name"]: key for key in Keyring.open(keyring.folder).listing()["keys"]}
+    assert listed["timestamp-2"]["roles"] == ["snapshot", "timestamp"]
+    assert (listed["timestamp-1"]["roles"], listed["timestamp-1"]["revoked_in"]) == ([], 2)
+
+
 def test_rotating_one_role_leaves_the_others(tmp_path: Path) -> None:
     keyring = made.keyring(tmp_path / "keys")
     keyring.rotate(["targets"])
