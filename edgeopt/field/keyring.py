@@ -44,9 +44,11 @@ class Keyring:
 
     @classmethod
     def open(cls, folder: Path, passphrase: str | None = None) -> Keyring:
-        """Raises:
-        ConfigError: It is not a folder of `edgeopt keys new`.
-        PackageError, SignatureError: Its roots are damaged.
+        """Read a folder that `edgeopt keys new` made.
+
+        Raises:
+            ConfigError: It is none.
+            PackageError, SignatureError: Its roots are damaged.
         """
         if not folder.is_dir():
             raise ConfigError(f"no such folder: {folder}", hint="edgeopt keys new DIR makes it")
@@ -92,9 +94,11 @@ class Keyring:
             roles = [*roles, "snapshot"]  # made as one, they stay one
         given = {role: list(found) for role, found in (public or {}).items()}
         made: dict[str, keys.PrivateKey] = {}
+        named: set[str] = set()
         for keyid in dict.fromkeys(k for role in roles for k in old.roles[role].keyids):
             of = [role for role in ROLES if role in roles and keyid in old.roles[role].keyids]
-            name = self._free(re.sub(r"-[0-9]+$", "", name_of(old, keyid)), made)
+            name = self._free(re.sub(r"-[0-9]+$", "", name_of(old, keyid)), named)
+            named.add(name)
             outside = next((given[role].pop(0) for role in of if given.get(role)), None)
             if outside is None:
                 made[name] = keys.generate(algorithm)
@@ -173,10 +177,10 @@ class Keyring:
         now = max(datetime.now(UTC), self.trust.known_time())
         return roots.successor(old, created=now, expires=expires or now + timedelta(days=ROOT_DAYS))
 
-    def _free(self, base: str, taken: Mapping[str, Any]) -> str:
+    def _free(self, base: str, taken: set[str]) -> str:
         """The next name with a number: one that was used before would tell two keys apart by nothing."""
         used = {name_of(root, keyid) for root in self.trust.roots.values() for keyid in root.keys}
-        used |= taken.keys() | {path.name.removesuffix(keys.SUFFIX) for path in self.folder.glob("*.key")}
+        used |= taken | {path.name.removesuffix(keys.SUFFIX) for path in self.folder.glob("*.key")}
         number = 2 if base == SINGLE else 1
         while f"{base}-{number}" in used:
             number += 1
