@@ -81,7 +81,7 @@ def load(reference: str | Path, passphrase: str | None = None) -> Signer:
 
     Raises:
         ConfigError: No such file, not a private key of Ed25519 or P-256, a wrong or missing passphrase, no
-            such token, or PyKCS11 is not installed.
+            such token, or python-pkcs11 is not installed.
     """
     if str(reference).startswith(pkcs11.SCHEME):
         return pkcs11.signer(str(reference))

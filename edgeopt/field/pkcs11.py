@@ -1,16 +1,16 @@
 """Keys that never leave a token: `pkcs11:token=LABEL;id=%02?module-path=/usr/lib/….so&pin-source=FILE`.
 
-securesystemslib speaks to the token, through PyKCS11 and the module that the token's maker ships. Tokens sign
+securesystemslib speaks to the token, through python-pkcs11 and the module that its maker ships. Tokens sign
 with ECDSA P-256: few have Ed25519.
 
-Source: RFC 7512, the PKCS #11 URI scheme: of its attributes `token`, `serial`, `manufacturer`, `model`, `id`,
-`module-path`, `pin-value` and `pin-source` are understood.
+Source: RFC 7512, the PKCS #11 URI scheme: of its attributes `token`, `id`, `module-path`, `pin-value` and
+`pin-source` are understood.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,9 @@ from edgeopt.core.errors import ConfigError
 SCHEME = "pkcs11:"
 PIN = "EDGEOPT_KEY_PIN"
 MODULE = "PYKCS11LIB"
-"""Where PyKCS11 looks up the path of the module."""
+"""Where securesystemslib looks up the path of the module."""
 
-_TOKEN = {"token": "label", "serial": "serialNumber", "manufacturer": "manufacturerID", "model": "model"}
-_OTHER = {"id", "type", "module-path", "pin-value", "pin-source"}
+_UNDERSTOOD = {"token", "id", "module-path", "pin-value", "pin-source"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,12 @@ class Reference:
     """A key on a token.
 
     Attributes:
-        filters: What the token's own fields must be.
+        token: Its label; None where only one is there.
         key_id: CKA_ID, one byte.
         module: Path of the PKCS#11 module; None takes $PYKCS11LIB.
     """
 
-    filters: Mapping[str, str]
+    token: str | None
     key_id: int
     module: str | None
     pin_value: str | None
@@ -75,7 +74,7 @@ def parse(uri: str) -> Reference:
         name, separator, value = part.partition("=")
         if not part:
             continue
-        if not separator or name not in _OTHER | _TOKEN.keys():
+        if not separator or name not in _UNDERSTOOD:
             raise ConfigError(
                 f"--key {uri}: {name!r} is not understood",
                 hint="pkcs11:token=LABEL;id=%02?module-path=/usr/lib/….so",
@@ -84,22 +83,22 @@ def parse(uri: str) -> Reference:
     key_id = unquote_to_bytes(said.get("id", "%02"))  # 2 is a smart card's slot for signatures
     if len(key_id) != 1:
         raise ConfigError(f"--key {uri}: id is not one byte, as %02")
-    filters = {field: unquote(said[name]) for name, field in _TOKEN.items() if name in said}
-    module, pin_value, pin_source = (
-        unquote(said[name]) if name in said else None for name in ("module-path", "pin-value", "pin-source")
+    token, module, pin_value, pin_source = (
+        unquote(said[name]) if name in said else None
+        for name in ("token", "module-path", "pin-value", "pin-source")
     )
-    return Reference(filters, key_id[0], module, pin_value, pin_source)
+    return Reference(token, key_id[0], module, pin_value, pin_source)
 
 
 def public_key(uri: str) -> SSlibKey:
     """The public half of a token's key.
 
     Raises:
-        ConfigError: No such token or key, not on P-256, or PyKCS11 is not installed.
+        ConfigError: No such token or key, not on P-256, or python-pkcs11 is not installed.
     """
     reference = parse(uri)
     with _token(reference):
-        _, key = HSMSigner.import_(reference.key_id, dict(reference.filters) or None)
+        _, key = HSMSigner.import_(reference.key_id, reference.token, lambda _: reference.pin())
     if key.scheme != "ecdsa-sha2-nistp256":
         raise ConfigError(f"the token's key is of {key.scheme}, not of ECDSA P-256")
     return key
@@ -118,7 +117,7 @@ class TokenSigner(HSMSigner):
     """Signs on the token, and says in one line why it could not."""
 
     def __init__(self, reference: Reference, key: SSlibKey) -> None:
-        super().__init__(reference.key_id, dict(reference.filters), key, lambda _: reference.pin())
+        super().__init__(reference.key_id, key, lambda _: reference.pin(), reference.token)
         self._reference = reference
 
     def sign(self, payload: bytes) -> Signature:
@@ -141,7 +140,7 @@ def _token(reference: Reference) -> Iterator[None]:
             f"keys on tokens need more: {error}",
             hint="pip install PyKCS11 asn1crypto, and the token's module",
         ) from error
-    except Exception as error:  # PyKCS11's errors share no base class that exists without it
+    except Exception as error:  # python-pkcs11's errors share no base class that exists without it
         text = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
             f"the token does not sign: {text}", hint=f"module-path or {MODULE} names the token's module"

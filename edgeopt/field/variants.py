@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import ModelError, PackageError
 from edgeopt.core.quantity import Quantity
@@ -66,7 +68,7 @@ class Source:
             )
         return path
 
-    def samples(self) -> dict[str, npz.NDArray[Any]]:
+    def samples(self) -> dict[str, NDArray[Any]]:
         """The golden inputs; `array[i]` is what one inference is fed.
 
         Raises:
@@ -93,7 +95,7 @@ class Built:
     ingredients: Ingredients
 
 
-def build(source: Source, samples: Mapping[str, npz.NDArray[Any]]) -> Built:
+def build(source: Source, samples: Mapping[str, NDArray[Any]]) -> Built:
     """Run the golden inputs through a result, and describe it.
 
     Args:
@@ -196,9 +198,7 @@ def _specs(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
     return [{"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)} for spec in specs]
 
 
-def _check_shapes(
-    model: Path, inputs: tuple[TensorSpec, ...], samples: Mapping[str, npz.NDArray[Any]]
-) -> None:
+def _check_shapes(model: Path, inputs: tuple[TensorSpec, ...], samples: Mapping[str, NDArray[Any]]) -> None:
     for spec in inputs:
         array = samples[spec.name]
         fits = array.dtype.name == spec.dtype and len(array.shape) == len(spec.shape) + 1

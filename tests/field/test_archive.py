@@ -84,7 +84,7 @@ def test_a_large_file_is_streamed(tmp_path: Path) -> None:
 def test_a_name_that_could_mean_something_else_is_not_written(name: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(PackageError, match=why):
         archive.write(tmp_path / "p", BASE | {name: b""})
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
 def test_a_file_is_not_a_folder_too(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ def test_nothing_is_left_where_a_file_shrinks_while_it_is_packaged(tmp_path: Pat
     (tmp_path / "model").write_bytes(b"123")
     with pytest.raises(EdgeoptError, match="changed from 10 to 3 bytes"):
         archive.write(tmp_path / "p", BASE | {"model": Shrinking(tmp_path / "model")})
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["model"]

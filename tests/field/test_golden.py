@@ -24,7 +24,7 @@ def test_arrays_come_back_and_depend_on_nothing_else(tmp_path: Path) -> None:
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype
         np.testing.assert_array_equal(read[name], array)
-    turned = {name: np.asfortranarray(arrays[name]) for name in reversed(arrays)}
+    turned = dict(reversed(arrays.items())) | {"b/c:0": np.asfortranarray(arrays["b/c:0"])}
     assert npz.to_bytes(turned) == npz.to_bytes(arrays)
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
@@ -86,4 +86,5 @@ def test_classes_as_numbers_agree_or_are_not_compared() -> None:
 def test_infinities_do_not_widen_the_tolerance() -> None:
     here = np.array([[1.0, -np.inf]], np.float32)
     assert tolerance(["y"], [here], [here]).atol["y"] == pytest.approx(1e-3)
-    json.dumps(tolerance(["y"], [here * 0], [here * 0]).atol)
+    zeros = np.zeros((2, 2), np.float32)
+    assert json.loads(json.dumps(tolerance(["y"], [zeros], [zeros]).atol))["y"] > 0

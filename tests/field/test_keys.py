@@ -157,7 +157,7 @@ def test_a_key_that_is_not_there_is_not_revoked(which: str, tmp_path: Path) -> N
 def test_a_uri_of_a_token() -> None:
     uri = "pkcs11:token=my%20token;id=%03?module-path=/usr/lib/x.so&pin-source=file:/run/pin"
     found = pkcs11.parse(uri)
-    assert (dict(found.filters), found.key_id) == ({"label": "my token"}, 3)
+    assert (found.token, found.key_id) == ("my token", 3)
     assert (found.module, found.pin_source) == ("/usr/lib/x.so", "file:/run/pin")
     assert pkcs11.parse("pkcs11:").key_id == 2
     for wrong in ("pkcs11:tokn=a", "pkcs11:id=%01%02", "pkcs11:token"):

@@ -24,7 +24,7 @@ PIN = "1234"
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of a P-256 key that a fresh token made itself."""
-    pytest.importorskip("PyKCS11")
+    pytest.importorskip("pkcs11")
     if MODULE is None or not shutil.which("softhsm2-util") or not shutil.which("pkcs11-tool"):
         pytest.skip("needs softhsm2 and opensc")
     store = tmp_path / "tokens"
