@@ -90,8 +90,11 @@ def read(path: Path) -> Archive:
         ) from None
 
 
-def write(path: Path, members: Mapping[str, Content]) -> None:
+def write(path: Path, members: Mapping[str, Content]) -> str:
     """Write a package: the same members give the same bytes, whatever their order here.
+
+    Returns:
+        SHA-256 of the whole file.
 
     Raises:
         PackageError: A name, or the number of members, is none of a package.
@@ -99,29 +102,33 @@ def write(path: Path, members: Mapping[str, Content]) -> None:
     """
     names = ustar.ordered(members)
     ustar.check_names(names)
+    digest = hashlib.sha256()
     with written_atomically(path) as stream:
+
+        def put(piece: bytes) -> int:
+            digest.update(piece)
+            return stream.write(piece)
+
         for name in names:
             content = members[name]
             length = len(content) if isinstance(content, bytes) else content.stat().st_size
             if length > ustar.MAX_BYTES:
                 raise EdgeoptError(f"{name} has {length} bytes: a package holds files of up to 8 GiB")
-            stream.write(ustar.header(name, length))
-            if (written := _copy(content, stream)) != length:
-                raise EdgeoptError(
-                    f"{content!s} changed from {length} to {written} bytes while it was packaged"
-                )
-            stream.write(bytes(ustar.padding(length)))
-        stream.write(ustar.END)
+            put(ustar.header(name, length))
+            if (written := sum(map(put, _pieces(content)))) != length:
+                raise EdgeoptError(f"{name} changed from {length} to {written} bytes while it was packaged")
+            put(bytes(ustar.padding(length)))
+        put(ustar.END)
+    return digest.hexdigest()
 
 
-def _copy(content: Content, into: IO[bytes]) -> int:
+def _pieces(content: Content) -> Iterator[bytes]:
     if isinstance(content, bytes):
-        return into.write(content)
-    count = 0
+        yield content
+        return
     with content.open("rb") as source:
         while piece := source.read(CHUNK_BYTES):
-            count += into.write(piece)
-    return count
+            yield piece
 
 
 def _members(stream: IO[bytes]) -> Iterator[tuple[str, Member]]:

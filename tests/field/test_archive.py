@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import tarfile
@@ -29,7 +30,8 @@ def test_what_is_written_is_read_back(
         with pytest.raises(PackageError):
             archive.write(path, members)
         return
-    archive.write(path, members)
+    digest = archive.write(path, members)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert made.contents(path) == members
     assert path.read_bytes() == made.plain(members)
 
