@@ -14,7 +14,7 @@ from statistics import median
 
 from edgeopt.boards import room
 from edgeopt.boards.board import Board, Feeds
-from edgeopt.core.artifact import Artifact
+from edgeopt.core.artifact import Artifact, computing
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, MeasurementInvalid, ModelError, RewriteError
@@ -72,7 +72,7 @@ class Evaluator:
     tell: Callable[[str], None] = lambda _: None
     _drifts: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     _proven: dict[str, str | None] = field(default_factory=dict)
-    _scored: dict[tuple[str, object], Accuracy | str] = field(default_factory=dict)
+    _scored: dict[tuple[str, str], Accuracy | str] = field(default_factory=dict)
 
     def prepare(self, candidate: Candidate, *, full: bool = False) -> Prepared:
         """Build, prove the rewrites, check the size and the accuracy on the search part. No board time.
@@ -239,8 +239,7 @@ class Evaluator:
     def _accuracy(self, artifact: Artifact, full: bool) -> Accuracy | None:
         if self.gate is None:
             return None
-        level = artifact.session_options.get("graph_optimization_level")
-        key = (artifact.sha256, level)
+        key = (artifact.sha256, str(computing(artifact)))
         if key not in self._scored:
             try:
                 self._scored[key] = self.gate.score(self.host_run(artifact), "search", full=full)

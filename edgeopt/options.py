@@ -14,6 +14,8 @@ from edgeopt.core.errors import ConfigError
 from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Provenance
 
+Runtime = Literal["onnxruntime", "litert", "auto"]
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "litert", "auto")
 Effort = Literal["quick", "normal", "thorough"]
 EFFORTS: tuple[Effort, ...] = ("quick", "normal", "thorough")
 
@@ -203,6 +205,7 @@ class OptimizeOptions:
         is_example: The bundled example, because no model was named.
         project: The project file that was read; None without one.
         policy: What the agent starts from: `scratch`, `pretrained` or an absolute path; None for the default.
+        runtime: On which candidates may run; `auto` lets the search decide.
         threads: Fixed number of threads; None to let the search decide.
         structure: Whether changes of the model's structure are searched, too.
         recover_budget_s: Seconds for distilling the best changed structures; None for no distillation.
@@ -220,7 +223,7 @@ class OptimizeOptions:
     effort: Effort = "normal"
     sampler: str = "ppo"
     policy: str | None = None
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    runtime: Runtime = "onnxruntime"
     threads: int | None = None
     seed: int = 0
     structure: bool = False

@@ -164,7 +164,11 @@ def optimize(
     ] = None,
     runtime: Annotated[
         Literal["onnxruntime", "litert", "auto"] | None,
-        typer.Option("--runtime", help="[dim]\\[default: onnxruntime][/dim]", rich_help_panel=flags.SEARCH),
+        typer.Option(
+            "--runtime",
+            rich_help_panel=flags.SEARCH,
+            help="What runs the model; auto lets the search decide. [dim]\\[default: onnxruntime][/dim]",
+        ),
     ] = None,
     threads: flags.Threads = None,
     cpus: flags.Cpus = None,

@@ -13,11 +13,13 @@ from edgeopt.core.errors import ConfigError
 from edgeopt.core.objective import OBJECTIVES, REGRESSIONS, Limits, MaxDrop, Objective
 from edgeopt.options import (
     EFFORTS,
+    RUNTIMES,
     BoardOptions,
     Budget,
     DataOptions,
     Effort,
     OptimizeOptions,
+    Runtime,
     parse_duration_s,
     parse_fixed,
     parse_shape,
@@ -25,7 +27,6 @@ from edgeopt.options import (
 from edgeopt.project import FILE_NAME, POLICIES, Project, source
 
 EXAMPLE = "examples/cnn"
-LATER = "not in this version of edgeopt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +204,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         ConfigError: Anything that cannot be understood, or that this version does not do.
     """
     model, board = model_path(said), board_options(said)
-    runtime = checked.choice(
-        "--runtime", said.get("search", "runtime", "onnxruntime"), ("onnxruntime", "litert", "auto")
-    )
-    if runtime != "onnxruntime":
-        raise ConfigError(f"--runtime {runtime} is {LATER}", hint="leave it out: onnxruntime is used")
+    runtime: Runtime = checked.choice("--runtime", said.get("search", "runtime", "onnxruntime"), RUNTIMES)
     asked = objective(said)
     allow_modelled_energy = bool(said.get("objective", "allow_modelled_energy", False))
     folder = f"{model.stem}-{Path(board.device).stem}"
@@ -222,6 +219,7 @@ def optimize_options(said: Settings, *, fresh: bool, command: str) -> OptimizeOp
         effort=effort(said),
         sampler=names.known("sampler", said.get("search", "sampler", "ppo"), names.samplers()),
         policy=said.get("search", "policy"),
+        runtime=runtime,
         threads=threads(said),
         allow_interface=_allowed(said),
         seed=seed(said),

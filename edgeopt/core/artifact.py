@@ -22,7 +22,8 @@ class Artifact:
         size_bytes: Of the file.
         runtime: Which runtime loads it.
         session_options: Names and values that the runtime adapter understands
-            (onnxruntime: `threads` int, `graph_optimization_level` str, `allow_spinning` bool).
+            (onnxruntime: `threads` int, `graph_optimization_level` str, `allow_spinning` bool;
+            litert: `threads` int, `xnnpack` bool).
         opset: Of the default ONNX domain; None for other formats.
         ir_version: Of the ONNX file; None for other formats.
         interface: How its inputs differ from the original's: `runtimes.feeding.fed` feeds it.
@@ -42,3 +43,10 @@ class Artifact:
     def setup(self) -> tuple[str, str]:
         """What is run: candidates that decide otherwise may come to the same."""
         return self.sha256, repr(sorted(self.session_options.items()))
+
+
+def computing(artifact: Artifact) -> dict[str, object]:
+    """The session options that change rounding: where outputs are compared, they are set as on the board."""
+    if artifact.runtime == "litert":
+        return {"xnnpack": artifact.session_options.get("xnnpack", True)}
+    return {"graph_optimization_level": artifact.session_options.get("graph_optimization_level", "all")}

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from edgeopt.core.digest import value_digest
 
 RECOVERY, REFITTED, DISTILLED = "recovery", "refitted", "distilled"
 """How the weights of a changed structure were made to fit: the site of that decision, and its options. It is
 left out where it is `refitted`, and no sampler decides it."""
+
+RUNTIME: Final = "runtime"
+ONNXRUNTIME: Final = "onnxruntime"
+LITERT: Final = "litert"
+"""What loads the model: the site of that decision, and its options. A candidate of a space that decides
+nothing about it says nothing, and runs on ONNX Runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,11 @@ class Candidate:
     def is_distilled(self) -> bool:
         """Whether it has weights that were learnt from the original's outputs."""
         return self.chosen(RECOVERY) == DISTILLED
+
+    @property
+    def runtime(self) -> str:
+        """What loads it: `onnxruntime` or `litert`."""
+        return self.chosen(RUNTIME) or ONNXRUNTIME
 
     def chosen(self, site: str, default: str | None = None) -> str | None:
         """The option chosen at `site`, or `default` where it is not decided."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from edgeopt.core.artifact import Artifact
-from edgeopt.core.candidate import Candidate
+from edgeopt.core.candidate import LITERT, Candidate
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, EdgeoptError, ModelError
 from edgeopt.core.interface import Interface
@@ -20,6 +21,7 @@ from edgeopt.graph import precision, rewriting
 from edgeopt.graph.build_index import BuildIndex
 from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.interface import interface_of, levels_of
+from edgeopt.graph.litert.builder import LiteRtBuilder
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.precision._edit import MARK
@@ -57,6 +59,7 @@ class Builder:
         seven_bits: Write weights that int8 activations are multiplied by in 7 bits (`saturates`).
         statistics: Of `model`; None where no option that needs them is to be built.
         structures: Of `model`; None where its structure is not to be changed.
+        litert: Makes what runs on LiteRT; None where nothing is to.
 
     Raises:
         EdgeoptError: `folder` cannot be made or read.
@@ -75,9 +78,10 @@ class Builder:
         seven_bits: bool = False,
         statistics: Statistics | None = None,
         structures: Structures | None = None,
+        litert: LiteRtBuilder | None = None,
     ) -> None:
         self._model, self._space, self._ranges = model, space, ranges
-        self._structures = structures
+        self._structures, self._litert = structures, litert
         self._folder = folder.absolute()
         self._max_opset, self._max_ir = max_opset, max_ir
         self._unsigned = unsigned
@@ -109,6 +113,8 @@ class Builder:
             EdgeoptError: The file cannot be written (disk full, permission); nothing is left behind.
         """
         self._space.validate(candidate)
+        if candidate.runtime == LITERT:
+            return self._for_litert(candidate)
         return self._build(candidate, self.build_key(candidate), named=False)
 
     def build_named(self, candidate: Candidate) -> Artifact:
@@ -143,6 +149,18 @@ class Builder:
             self._statistics.digest if needs_statistics and self._statistics is not None else None,
             decisions,
             *self._of_structure(candidate),
+        )
+
+    def _for_litert(self, candidate: Candidate) -> Artifact:
+        """The rewritten and restructured graph, handed to LiteRT's own tools."""
+        if self._litert is None:
+            raise CandidateFailed("it runs on LiteRT, and nothing here makes such files")
+        kept = [(site, option) for site, option in candidate.decisions if not site.startswith("precision@")]
+        variant = self._variant(candidate)
+        return self._litert.build(
+            candidate,
+            self.build_key(replace(candidate, decisions=tuple(kept))),
+            lambda: self._rewrite(candidate, for_precision=False, variant=variant),
         )
 
     def rewritten(self, candidate: Candidate) -> bytes:

@@ -113,10 +113,12 @@ def noise(
 def _asked(space: SearchSpace) -> Mapping[str, list[str]]:
     """Scheme -> the regions that offer it."""
     asked: dict[str, list[str]] = {}
+    known = frozenset(precision.names())
     for point in space.points:
         if point.family == "precision" and point.region:
             for option in point.options:
-                if option != precision.UNCHANGED:
+                # What only other runtimes have is not known here: it is learnt from trials.
+                if option != precision.UNCHANGED and option in known:
                     asked.setdefault(option, []).append(point.region)
     return asked
 

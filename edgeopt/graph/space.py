@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
-from edgeopt.core.candidate import DISTILLED, RECOVERY, REFITTED
+from edgeopt.core.candidate import DISTILLED, LITERT, ONNXRUNTIME, RECOVERY, REFITTED, RUNTIME
 from edgeopt.core.region import Region
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.graph import precision, rewriting
 from edgeopt.graph.clipping import METHODS
+from edgeopt.graph.litert import recipes
 from edgeopt.graph.model import Model, at_least_opset
 from edgeopt.graph.precision._rounding import METHODS as ROUNDINGS
 from edgeopt.graph.regions import region_of, regions, tag
@@ -34,6 +36,8 @@ def search_space(
     structure: bool = False,
     unsigned: bool = False,
     interface: Collection[str] = (),
+    runtimes: tuple[str, ...] = (ONNXRUNTIME,),
+    beside: tuple[str, ...] = (),
 ) -> SearchSpace:
     """The decision points of a frozen model, in topological order of their regions.
 
@@ -45,10 +49,14 @@ def search_space(
         structure: Whether changes of structure are offered, if there is data to judge them by.
         unsigned: Whether the board wants unsigned activations (`builder.wants_unsigned`).
         interface: What of the inputs may change (`--allow-interface`).
+        runtimes: On which candidates may run, the default first. Where it is ONNX Runtime alone, nothing is
+            decided about it.
+        beside: Others on which references are measured, and no candidates.
 
     Returns:
         Per region how its structure can be changed, its applicable rewrites, then its precision (only where
-        some scheme applies); then how static schemes quantize, last the runtime's settings.
+        some scheme applies); then how static schemes quantize, last the runtime's settings. Where there is a
+        choice of runtimes it comes first, and what the others do not have is marked (`DecisionPoint.only`).
     """
     found = regions(model)
     applicable = rewriting.applicable(model, found, interface)
@@ -64,15 +72,56 @@ def search_space(
         for name in sorted(rewrites):
             if rewrites[name].get(region.name) and (lossy or rewriting.is_exact(name)):
                 points.append(DecisionPoint(f"rewrite:{name}@{region.name}", (OFF, ON), OFF))
-        if options := schemes.get(region.name):
-            points.append(
-                DecisionPoint(
-                    f"precision@{region.name}", (precision.UNCHANGED, *options), precision.UNCHANGED
-                )
-            )
+        offered = {
+            ONNXRUNTIME: schemes.get(region.name, ()),
+            LITERT: recipes.applicable(region.op_types) if lossy and not model.is_quantized else (),
+        }
+        if options := tuple(dict.fromkeys(name for runtime in runtimes for name in offered[runtime])):
+            all_options = (precision.UNCHANGED, *options)
+            only = tuple((runtime, (precision.UNCHANGED, *offered[runtime])) for runtime in runtimes)
+            points.append(DecisionPoint(f"precision@{region.name}", all_options, precision.UNCHANGED, only))
     points += quantization_points(schemes, unsigned=unsigned)
+    points += runtime_points(cores, fast_cores)
     withheld = (DecisionPoint(RECOVERY, (REFITTED, DISTILLED), REFITTED),) if any(changes.values()) else ()
-    return SearchSpace(model.digest, (*points, *runtime_points(cores, fast_cores)), found, withheld)
+    if runtimes == (ONNXRUNTIME,):
+        points = [replace(point, only=()) for point in points]
+        if beside:
+            withheld += (DecisionPoint(RUNTIME, (ONNXRUNTIME, *beside), ONNXRUNTIME),)
+        return SearchSpace(model.digest, tuple(points), found, withheld)
+    points = [
+        *map(_with_litert, points),
+        DecisionPoint("runtime:xnnpack", ("1", "0"), "1", NOT_OF_ONNXRUNTIME),
+    ]
+    space = SearchSpace(
+        model.digest, (DecisionPoint(RUNTIME, (ONNXRUNTIME, LITERT), runtimes[0]), *points), found, withheld
+    )
+    return space if len(runtimes) > 1 else _decided(space.under(*runtimes))
+
+
+NOT_OF_ONNXRUNTIME = ((ONNXRUNTIME, ("1",)),)
+"""Of a setting that only LiteRT has."""
+
+
+def _with_litert(point: DecisionPoint) -> DecisionPoint:
+    """A point of ONNX Runtime's, marked where LiteRT has nothing of the kind."""
+    is_foreign = (
+        point.family == "quantization"
+        or point.site in _ONLY_ONNXRUNTIME
+        or (
+            point.family == "rewrite"
+            and (point.name in recipes.REWRITES_TO_FOREIGN_OPERATORS or rewriting.changes(str(point.name)))
+        )
+    )
+    return replace(point, only=((LITERT, (point.default,)),)) if is_foreign else point
+
+
+def _decided(space: SearchSpace) -> SearchSpace:
+    """Without the points at which nothing is left to decide; which runtime it is stays said."""
+    kept = (point for point in space.points if len(point.options) > 1 or point.family == "runtime")
+    return replace(space, points=tuple(p for p in kept if p.site not in _ONLY_ONNXRUNTIME))
+
+
+_ONLY_ONNXRUNTIME = ("runtime:graph_optimization_level", "runtime:allow_spinning")
 
 
 def quantization_points(schemes: Mapping[str, Sequence[str]], *, unsigned: bool) -> tuple[DecisionPoint, ...]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgeopt.core.artifact import Artifact
+from edgeopt.core.artifact import Artifact, computing
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.errors import CandidateFailed, MeasurementInvalid
 from edgeopt.core.measurement import Measurement, Protocol
@@ -40,7 +40,7 @@ class Ablating:
         final = job.protocols["final"]
         self._protocol: Protocol = replace(final, processes=min(final.processes, PROCESSES))
         self._counted: dict[tuple[str, str], Measurement | CandidateFailed] = {}
-        self._drops: dict[tuple[str, object], float | None] = {}
+        self._drops: dict[tuple[str, str], float | None] = {}
 
     def measure(self, others: Sequence[Candidate], budget: Budget) -> None:
         """Measure, in order, what is not known yet, until the budget is spent; each result is kept at once.
@@ -150,7 +150,7 @@ class Ablating:
         job = self._job
         if job.gate is None:
             return None
-        key = (artifact.sha256, artifact.session_options.get("graph_optimization_level"))
+        key = (artifact.sha256, str(computing(artifact)))
         if key not in self._drops:
             accuracy = job.gate.score(job.evaluator.host_run(artifact), "search", full=True)
             self._drops[key] = accuracy.drop

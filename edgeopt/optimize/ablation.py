@@ -60,4 +60,4 @@ def _ablation(space: SearchSpace, winner: Candidate, points: list[DecisionPoint]
     chosen = dict(winner.decisions)
     back = {point.site: point.default for point in points}
     sites = tuple(back)
-    return Ablation(sites, chosen[sites[0]], points[0].default, space.candidate(chosen | back))
+    return Ablation(sites, chosen[sites[0]], points[0].default, space.settled(chosen | back))

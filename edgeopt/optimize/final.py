@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeopt.core.artifact import Artifact
+from edgeopt.core.candidate import ONNXRUNTIME
 from edgeopt.core.errors import CandidateFailed
 from edgeopt.core.measurement import Protocol
 from edgeopt.core.objective import Objective
@@ -56,7 +57,8 @@ def run_final(job: Job) -> Final:
     job.observer.stage("final", 1 + len(others))
     accuracies = [_confirm(job, trial, comparisons) for trial in others]
     contenders = _measure_together(job, [original, *others])
-    first = replace(contenders[0], accuracy=_own_accuracy(job), rejected=_over_a_limit(job, contenders[0]))
+    own = _own_accuracy(job, original)
+    first = replace(contenders[0], accuracy=own, rejected=_over_a_limit(job, contenders[0]))
     job.confirm_score = first.accuracy.score if first.accuracy else None
     judged = [
         _judge(job, contender, first, accuracy, comparisons)
@@ -260,8 +262,11 @@ def _confirm(job: Job, trial: Trial, comparisons: int) -> Accuracy | None:
     return job.gate.bound(job.evaluator.host_run(trial.artifact), comparisons)
 
 
-def _own_accuracy(job: Job) -> Accuracy | None:
-    """The original's: the file is the same byte for byte, so nothing is lost, however few the samples."""
+def _own_accuracy(job: Job, original: Trial) -> Accuracy | None:
+    """The original's: the file is the same byte for byte, so nothing is lost, however few the samples. On
+    LiteRT it is a conversion of the original, and judged as any other file."""
+    if original.candidate.runtime != ONNXRUNTIME:
+        return _confirm(job, original, 1)
     return None if job.gate is None else replace(job.gate.original("confirm"), bound=0.0)
 
 

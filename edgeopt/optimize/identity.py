@@ -39,6 +39,7 @@ def of_study(
         "seed": str(options.seed),
         "sampler": options.sampler,
         **({"structure": "searched"} if options.structure else {}),
+        **({"runtime": options.runtime} if options.runtime != "onnxruntime" else {}),
         **({"policy": policy.digest} if policy else {}),
         **described(options.allow_interface, inputs.levels),
         **goal,

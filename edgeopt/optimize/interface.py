@@ -88,6 +88,6 @@ def starts(
         for size in range(len(changes), 0, -1):
             for chosen in combinations(changes, size):
                 decided = base | usual | dict.fromkeys(sites(space, chosen), ON)
-                if (candidate := space.candidate(decided)) not in tried:
+                if (candidate := space.settled(decided)) not in tried:
                     tried.add(candidate)
                     yield candidate

@@ -15,11 +15,11 @@ from edgeopt.boards.conditions import pinned_cores
 from edgeopt.boards.inventory import Inventory
 from edgeopt.boards.metering.energy import LEAST_WINDOW_S
 from edgeopt.core import plugins
+from edgeopt.core.candidate import ONNXRUNTIME
 from edgeopt.core.errors import (
     BoardError,
     CandidateFailed,
     ConfigError,
-    ConnectError,
     EdgeoptError,
     ModelError,
 )
@@ -33,6 +33,7 @@ from edgeopt.evaluate import Evaluator
 from edgeopt.graph import calibration, equivalence, sensitivity
 from edgeopt.graph.builder import Builder, saturates, wants_unsigned
 from edgeopt.graph.calibration import Ranges
+from edgeopt.graph.litert.builder import LiteRtBuilder
 from edgeopt.graph.model import Model, check_supported
 from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
@@ -42,14 +43,17 @@ from edgeopt.optimize import identity, kept
 from edgeopt.optimize.host import Host, host_options, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.optimize.interface import left_out
+from edgeopt.optimize.runtimes import Runtimes, open_runtimes
 from edgeopt.options import OptimizeOptions
 from edgeopt.runtimes import onnxruntime
 from edgeopt.runtimes.probe import Probe
-from edgeopt.search import initial
+from edgeopt.search import by_runtime, initial
 from edgeopt.search.context import SearchContext
 from edgeopt.search.initial import InitialPolicy
 from edgeopt.study.store import StudyStore
 
+BEST_FILES = (".onnx", ".tflite")
+"""Endings of the file that a study leaves behind."""
 LEARNT = "distilled"
 """Folder of distilled weights in that of a study."""
 
@@ -59,6 +63,7 @@ class Job:
     """One `optimize`, opened.
 
     Attributes:
+        runtimes: On which candidates may run, the default first.
         screening_slack: See `SCREENING_SLACK`.
         device_seconds: Time that the board spent on this run.
         confirm_score: The original's score on the confirm part; None before the final stage.
@@ -78,6 +83,7 @@ class Job:
     evaluator: Evaluator
     context: SearchContext
     protocols: dict[str, Protocol]
+    runtimes: tuple[str, ...] = (ONNXRUNTIME,)
     screening_slack: float = SCREENING_SLACK
     device_seconds: float = 0.0
     confirm_score: float | None = None
@@ -119,7 +125,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         profile, options.board.board, Inventory.load(), workload, options.board.require, observer,
         options.board.pause_s, options.board.off_s,
     )  # fmt: skip
-    with connected.board as board:
+    with connected.board as board, open_runtimes(options.runtime, board, observer) as runtimes:
         _check_energy(options, board)
         if options.objective.limits.max_power_w is not None and board.energy_source == "model":
             observer.announce(
@@ -128,8 +134,9 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         cores = pinned_cores(options.objective.conditions, board)
         for remark in inputs.remarks:
             observer.announce(remark)
-        max_opset, max_ir = _supported(board)
-        _check_runtime(inputs.model, max_opset, max_ir, board)
+        max_opset, max_ir = _supported(board, runtimes)
+        if ONNXRUNTIME in runtimes.searched:
+            _check_runtime(inputs.model, max_opset, max_ir, board)
         if inputs.gate:
             inputs.gate.original("search")  # a metric that raises must leave nothing behind
         _make_folder(options.output)
@@ -139,6 +146,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         space = search_space(
             inputs.model, lossy=ranges is not None, cores=cores, fast_cores=fast, structure=restructures,
             unsigned=wants_unsigned(board.facts.machine), interface=options.allow_interface,
+            runtimes=runtimes.searched, beside=runtimes.beside,
         )  # fmt: skip
         for remark in left_out(inputs.model, space, options.allow_interface):
             observer.announce(remark)
@@ -148,8 +156,12 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             objective=options.objective,
             seed=options.seed,
             folder=options.output,
-            # What was distilled says nothing of candidates that are not.
-            history=lambda: [trial for trial in store.trials if not trial.candidate.is_distilled],
+            # What was distilled says nothing of candidates that are not, nor what runs on another runtime.
+            history=lambda: [
+                trial
+                for trial in store.trials
+                if not trial.candidate.is_distilled and trial.candidate.runtime in runtimes.searched
+            ],
             original_score=lambda: evaluator.original_score,
             region_ms=lambda: store.notes.get("region_ms") or {},
             region_noise=lambda: noise,
@@ -161,6 +173,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             seven_bits=saturates(board.facts.machine, board.facts.features),
             statistics=_statistics(options, inputs) if ranges is not None else None,
             structures=_structures(options, inputs, space) if restructures else None,
+            litert=_litert(options, inputs, space, runtimes),
         )  # fmt: skip
         with (
             Probe() as probe,
@@ -168,7 +181,9 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 options.output,
                 space=space,
                 identity=identity.of_study(options, inputs, board, policy),
-                make_sampler=lambda _: plugins.load("samplers", options.sampler).create(context),
+                make_sampler=lambda _: by_runtime.create(
+                    context, plugins.load("samplers", options.sampler).create
+                ),
                 objective=options.objective,
                 fresh=options.fresh,
             ) as store,
@@ -190,6 +205,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
                 evaluator,
                 context,
                 _protocols(options, profile, board),
+                runtimes.searched,
                 power_cycle=connected.power_cycle,
             )
 
@@ -219,6 +235,18 @@ def _structures(options: OptimizeOptions, inputs: Inputs, space: SearchSpace) ->
         options.output / "cache",
         unlabelled=inputs.fed(inputs.parts.search) if inputs.parts else None,
         seed=options.seed, learnt_in=options.learnt_in or options.output / LEARNT,
+    )  # fmt: skip
+
+
+def _litert(
+    options: OptimizeOptions, inputs: Inputs, space: SearchSpace, runtimes: Runtimes
+) -> LiteRtBuilder | None:
+    """What makes LiteRT files; None where nothing runs on it."""
+    if runtimes.worker is None:
+        return None
+    return LiteRtBuilder(
+        space, runtimes.worker, options.output / "artifacts" / "litert", inputs.calibration,
+        inputs.some_samples, inputs.fixed,
     )  # fmt: skip
 
 
@@ -277,7 +305,7 @@ def _check_flags(options: OptimizeOptions) -> None:
         raise ConfigError(
             f"unknown sampler {options.sampler!r}", hint=f"known: {', '.join(plugins.names('samplers'))}"
         )
-    if options.model.resolve() == (options.output / "best.onnx").resolve():
+    if options.model.resolve() in [(options.output / f"best{kind}").resolve() for kind in BEST_FILES]:
         raise ConfigError(f"the result would overwrite the model {options.model}", hint="choose another -o")
 
 
@@ -322,14 +350,11 @@ def _check_energy(options: OptimizeOptions, board: Board) -> None:
         )
 
 
-def _supported(board: Board) -> tuple[int, int]:
-    version = board.facts.runtimes.get(onnxruntime.NAME)
-    if version is None:  # it answers, for it has LiteRT
-        raise ConnectError(
-            f"{board.name}: its Python cannot import onnxruntime",
-            hint=f"install it there with its Python: -m pip install '{onnxruntime.INSTALL}'",
-        )
-    return onnxruntime.supported(version)
+def _supported(board: Board, runtimes: Runtimes) -> tuple[int, int]:
+    """The newest operator set and IR version: the board's, or this machine's where the board runs no ONNX."""
+    if ONNXRUNTIME not in runtimes.searched:
+        return onnxruntime.supported(onnxruntime.version())
+    return onnxruntime.supported(board.facts.runtimes[onnxruntime.NAME])
 
 
 def _check_runtime(model: Model, max_opset: int, max_ir: int, board: Board) -> None:

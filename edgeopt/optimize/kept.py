@@ -18,7 +18,7 @@ FIELDS = (
     "effort", "sampler", "policy", "threads", "seed", "structure", "allow_unverified",
     "allow_modelled_energy",
 )  # fmt: skip
-INTERFACE, STRUCTURE = "allow_interface", "structure"
+INTERFACE, STRUCTURE, RUNTIME = "allow_interface", "structure", "runtime"
 """Only noted where something is allowed: a study of an older edgeopt still resumes."""
 
 
@@ -33,6 +33,7 @@ def to_json(options: OptimizeOptions) -> dict[str, Any]:
         "objective": asdict(options.objective),
         **{name: getattr(options, name) for name in FIELDS},
         **({STRUCTURE: True} if options.structure else {}),
+        **({RUNTIME: options.runtime} if options.runtime != "onnxruntime" else {}),
         **({INTERFACE: list(options.allow_interface)} if options.allow_interface else {}),
     }
     plain: dict[str, Any] = json.loads(json.dumps(fields))  # equal to what is read back
@@ -66,5 +67,5 @@ def from_json(fields: Mapping[str, Any] | None, output: Path) -> OptimizeOptions
         ),
     )
     allowed = tuple(fields.get(INTERFACE, ()))
-    known = {name: fields[name] for name in (*FIELDS, STRUCTURE) if name in fields}
+    known = {name: fields[name] for name in (*FIELDS, STRUCTURE, RUNTIME) if name in fields}
     return replace(options, allow_interface=allowed, **known)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgeopt.core.artifact import Artifact
-from edgeopt.core.candidate import Candidate
+from edgeopt.core.candidate import ONNXRUNTIME, Candidate
 from edgeopt.core.errors import BoardError, CandidateFailed, ConfigError, MeasurementInvalid, ModelError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.trial import Kind, Trial
@@ -75,12 +75,20 @@ def run_references(job: Job) -> None:
     job.observer.stage("references", len(recipes))
     for name, candidate in recipes:
         trial = _known(job, "reference", name) or _measured(
-            job, job.evaluator.prepare(candidate, full=True), "reference", name
+            job, _allowed(job, job.evaluator.prepare(candidate, full=True)), "reference", name
         )
         _profile(job, name, trial)
         job.observer.advance()
     if baseline := _known(job, "baseline"):  # where there is no rewrite, nothing else tells of float32
         _profile(job, "original", baseline)
+
+
+def _allowed(job: Job, prepared: Prepared) -> Prepared:
+    """A reference of a runtime that was not asked for tells what it would bring, and cannot be the result."""
+    runtime = prepared.candidate.runtime
+    if runtime in job.runtimes or prepared.infeasible is not None:
+        return prepared
+    return replace(prepared, infeasible=f"it runs on {runtime}, and --runtime {job.options.runtime} does not")
 
 
 def run_given(job: Job, given: Sequence[Trial]) -> None:
@@ -221,8 +229,11 @@ def _profile(job: Job, name: str, trial: Trial) -> None:
 
 
 def _uniform_precision(job: Job, candidate: Candidate) -> str | None:
-    """The one precision of a whole-model recipe that changes no runtime setting; None for any other."""
-    if any(site.startswith("runtime:") for site in candidate.changes(job.space.default())):
+    """The one precision of a whole-model recipe that changes no runtime setting; None for any other, and for
+    LiteRT, which does not tell the times of single operators."""
+    if candidate.runtime != ONNXRUNTIME or any(
+        site.startswith("runtime:") for site in candidate.changes(job.space.default())
+    ):
         return None
     used = set(candidate.of_family("precision").values())
     used = used - {"float32"} or {"float32"}

@@ -1,4 +1,4 @@
-"""What a study leaves behind: `best.onnx`, `best.json`, `report.html` and the JSON answer."""
+"""What a study leaves behind: `best.onnx` or `best.tflite`, `best.json`, `report.html` and the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeopt.core.trial import Accuracy, Trial
 from edgeopt.field.evidence import DEPLOYMENT
 from edgeopt.optimize import deployment, distilling, page
 from edgeopt.optimize.final import Final
-from edgeopt.optimize.job import Job
+from edgeopt.optimize.job import BEST_FILES, Job
 from edgeopt.optimize.verdict import ratio
 from edgeopt.report.context import FILE_NAME, WINNER, Evidence, ReportContext, read_evidence
 from edgeopt.report.document import trial_document
@@ -30,6 +30,8 @@ SPLIT = "split"
 """Entry of `best.json` with the samples of each part: too long for the answer itself."""
 INTERRUPTED = 130
 """Exit code of what Ctrl-C ended."""
+WORTH_TELLING = 0.1
+"""A reference of another runtime that is faster by so much is told of."""
 UNMET = 5
 """Exit code where even the original breaks a hard constraint."""
 
@@ -161,8 +163,41 @@ def _document(
         "device_seconds": job.device_seconds,
         "wall_seconds": wall_s,
         **distilling.document(job),
+        "faster_runtime": faster_runtime(job),
         "artifact": str(job.options.output / f"best{best.artifact.path.suffix if best.artifact else ''}"),
     }
+
+
+def faster_runtime(job: Job) -> dict[str, Any] | None:
+    """The best reference of a runtime that was not asked for, where it is clearly faster than the best of
+    those that were; None where there is none."""
+    measured = [t for t in job.store.trials if t.measurement is not None and t.kind != "candidate"]
+    foreign = [t for t in measured if t.candidate.runtime not in job.runtimes and _keeps_accuracy(job, t)]
+    own = [t for t in measured if t.candidate.runtime in job.runtimes and t.state == "COMPLETE"]
+    if not foreign or not own:
+        return None
+    there, here = (min(map(_beside_the_control, trials)) for trials in (foreign, own))
+    if there > (1 - WORTH_TELLING) * here:
+        return None
+    fastest = min(foreign, key=_beside_the_control)
+    return {
+        "runtime": fastest.candidate.runtime, "reference": fastest.name, "ratio": there / here,
+        "command": f"{job.options.command} --runtime auto --fresh" if job.options.command else None,
+    }  # fmt: skip
+
+
+def _keeps_accuracy(job: Job, trial: Trial) -> bool:
+    """Whether only its runtime speaks against a reference."""
+    score = job.evaluator.original_score
+    return job.options.objective.accuracy_violation(trial.accuracy, score) is None
+
+
+def _beside_the_control(trial: Trial) -> float:
+    """Its latency as a share of the original's, which was measured in turns with it."""
+    assert trial.measurement is not None  # noqa: S101 - callers have looked
+    if trial.kind == "baseline":
+        return 1.0
+    return trial.measurement.control_ratio or math.inf
 
 
 def as_now(measurement: Measurement | None, job: Job, control_now_ms: float | None) -> Measurement | None:
@@ -226,7 +261,11 @@ def _accuracy(job: Job, accuracy: Accuracy | None, verified_on: str | None) -> d
 
 def _write(job: Job, document: dict[str, Any], artifact: Artifact, context: ReportContext) -> None:
     folder = job.options.output
-    write_atomically(folder / f"best{artifact.path.suffix}", artifact.path.read_bytes())
+    best = folder / f"best{artifact.path.suffix}"
+    write_atomically(best, artifact.path.read_bytes())
+    for other in BEST_FILES:  # of an earlier run that ended on the other runtime
+        if other != best.suffix:
+            (folder / f"best{other}").unlink(missing_ok=True)
     kept = {SPLIT: job.inputs.split_indices(), DEPLOYMENT: deployment.keep(job, artifact)}
     evidence = Evidence(document | kept, context)
     write_atomically(folder / FILE_NAME, evidence.to_json().encode())

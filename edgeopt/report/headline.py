@@ -239,3 +239,16 @@ def written(figure: str, found: float | None) -> str:
 
 def _word(figure: str) -> str:
     return {"latency": "fast", "p95": "fast", "cold-start": "fast to start"}.get(figure, "frugal")
+
+
+def faster_runtime(document: Document) -> str | None:
+    """That another runtime is worth a try, and how; None where it is not, or was asked for."""
+    found = document.get("faster_runtime")
+    if not found:
+        return None
+    how = f": {found['command']}" if found["command"] else ", with --runtime auto"
+    provenance = document.get("provenance", "measured")
+    return (
+        f"{found['reference']} takes {100 * (1 - found['ratio']):.0f} % less time ({provenance}) than the best "
+        f"reference here; to search there too{how}"
+    )

@@ -48,6 +48,8 @@ def summary(
         parts.append(Text(f"model:  {document['artifact']}"))
     if report is not None and report.exists():
         parts.append(Text(f"report: {report}"))
+    if line := headline.faster_runtime(document):
+        parts.append(Text(line, style="yellow"))
     return Group(*parts)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgeopt.core.candidate import ONNXRUNTIME, RUNTIME, Candidate
 from edgeopt.core.objective import Objective
 from edgeopt.core.space import SearchSpace
 from edgeopt.core.trial import Trial
@@ -14,6 +15,9 @@ from edgeopt.search.initial import InitialPolicy
 
 RegionTimes = Mapping[str, Mapping[str, float]]
 """Precision option -> region -> measured ms, from profiling uniform models on the board."""
+
+UNCHANGED = "float32"
+"""The precision that every region has as it was given."""
 
 RegionNoise = Mapping[str, Mapping[str, float]]
 """Precision option -> region -> relative noise that it adds there (`graph.sensitivity`)."""
@@ -53,6 +57,33 @@ class SearchContext:
     region_noise: Callable[[], RegionNoise] = _nothing
     policy: InitialPolicy = field(default_factory=InitialPolicy)
 
+    def under(self, runtime: str) -> SearchContext:
+        """What a sampler is given that decides all but the runtime: its trials and its options only.
+
+        What single regions cost was profiled on ONNX Runtime. On another runtime only the float32 times are
+        kept, which tell the regions' shares, and no ratio between precisions.
+        """
+
+        def shares() -> RegionTimes:
+            return {option: times for option, times in self.region_ms().items() if option == UNCHANGED}
+
+        return replace(
+            self,
+            space=self.space.under(runtime),
+            folder=None if self.folder is None else self.folder / "policy" / runtime,
+            history=lambda: [trial for trial in self.history() if trial.candidate.runtime == runtime],
+            region_ms=self.region_ms if runtime == ONNXRUNTIME else shares,
+        )
+
+    def pending(self, running: Sequence[Mapping[str, str]]) -> list[Candidate]:
+        """Candidates of this space that were proposed and are not measured yet."""
+        chosen = self.space.runtimes
+        return [
+            self.space.candidate(decisions)
+            for decisions in running
+            if not chosen or decisions.get(RUNTIME) in chosen
+        ]
+
     def allowed_drop(self) -> float | None:
         """The absolute drop that the objective allows; None where accuracy is not known."""
         score = self.original_score()
@@ -61,6 +92,8 @@ class SearchContext:
 
 def size(space: SearchSpace) -> int:
     """How many different candidates a space has."""
+    if len(space.runtimes) > 1:
+        return sum(size(space.under(runtime)) for runtime in space.runtimes)
     return math.prod(len(point.options) for point in space.points)
 
 

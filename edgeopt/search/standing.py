@@ -35,7 +35,7 @@ class Standing:
         figures = [context.objective.of_trial(t) for t in self.trials]
         self.values: Floats = np.array([np.inf if f is None else f for f in figures], dtype=np.float64)
         self.given = np.array([t.kind != "candidate" for t in self.trials], dtype=bool)
-        pending = layout.encode([context.space.candidate(decisions) for decisions in running])
+        pending = layout.encode(context.pending(running))
         self.tried: Codes = np.concatenate([self.codes, pending])
 
     def best(self, among: np.ndarray | None = None) -> Codes | None:

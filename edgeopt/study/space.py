@@ -49,11 +49,16 @@ def load(folder: Path) -> SearchSpace:
         found = json.loads(path.read_bytes())
         return SearchSpace(
             found["model"],
-            tuple(DecisionPoint(p["site"], tuple(p["options"]), p["default"]) for p in found["points"]),
+            tuple(map(_point, found["points"])),
             tuple(Region(**_with_tuples(region)) for region in found["regions"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} is damaged", hint=f"delete it, then {hint}") from error
+
+
+def _point(fields: dict[str, Any]) -> DecisionPoint:
+    only = tuple((runtime, tuple(options)) for runtime, options in fields.get("only", ()))
+    return DecisionPoint(fields["site"], tuple(fields["options"]), fields["default"], only)
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ IDENTITY, MODEL, ABOUT, RECORD, NOTE, WITHHELD = (
 )
 ABLATIONS = "ablations.json"
 PUT_ASIDE = (
-    LOG, space_file.NAME, ABLATIONS, "samples", "policy", "best.onnx", "best.json", "report.html",
+    LOG, space_file.NAME, ABLATIONS, "samples", "policy", "best.onnx", "best.tflite", "best.json",
+    "report.html",
 )  # fmt: skip
 MakeSampler = Callable[[Callable[[], Sequence[Trial]]], "BaseSampler"]
 

@@ -66,20 +66,28 @@ def environment(announce: Callable[[str], None] = lambda _: None) -> Environment
     Raises:
         EdgeoptError: No suitable Python, no network, no disk; the installer's log is named in the hint.
     """
-    content = TOOLS.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    folder = cache_folder() / "litert" / f"tools-{digest[:16]}"
-    found = Environment(folder, digest)
-    if _is_ready(found):
-        return found
+    wanted = _wanted()
+    if _is_ready(wanted):
+        return wanted
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock"), announce) as lock:
-            if not _is_ready(found):
-                _make(found, lock, announce)
+        wanted.folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(wanted.folder.with_suffix(".lock"), announce) as lock:
+            if not _is_ready(wanted):
+                _make(wanted, lock, announce)
     except OSError as error:
-        raise cannot_write(folder, error) from error
-    return found
+        raise cannot_write(wanted.folder, error) from error
+    return wanted
+
+
+def found() -> Environment | None:
+    """The environment, if it was made before: nothing is installed."""
+    wanted = _wanted()
+    return wanted if _is_ready(wanted) else None
+
+
+def _wanted() -> Environment:
+    digest = hashlib.sha256(TOOLS.read_bytes()).hexdigest()
+    return Environment(cache_folder() / "litert" / f"tools-{digest[:16]}", digest)
 
 
 def _is_ready(found: Environment) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,17 @@ from numpy.typing import NDArray
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, ModelError, RewriteError
 from edgeopt.core.scratch import scratch
+from edgeopt.core.tensor import TensorSpec
 from edgeopt.graph import equivalence
-from edgeopt.graph.litert.environment import Environment
 from edgeopt.graph.litert.files import interface as read_interface
 from edgeopt.graph.litert.interface import Feeds, Interface, shows_layout
 from edgeopt.graph.litert.made import Made, Shelf
 from edgeopt.graph.litert.tools import DEADLINE_S, Tools, read_outputs, write_samples
+from edgeopt.graph.litert.worker import Worker
 from edgeopt.graph.model import Model, to_bytes
 from edgeopt.runtimes.onnxruntime import Session
 
-EXPORTER_VERSION = 1
+EXPORTER_VERSION = 2
 """Raise it whenever the same model gives another file."""
 
 CHECKED_SAMPLES = 4
@@ -30,7 +32,7 @@ CHECKED_SAMPLES = 4
 
 def export(
     model: Model,
-    tools: Environment,
+    worker: Worker,
     folder: Path,
     *,
     samples: Iterable[Feeds] = (),
@@ -44,7 +46,7 @@ def export(
 
     Args:
         model: Frozen.
-        tools: See `environment`.
+        worker: The tools.
         folder: Receives `<sha256>.tflite`, and the tools' log if they fail.
         samples: Real inputs, of which the first few are compared with ONNX Runtime's outputs.
         fixed: Inputs that only take certain values: random ones would be refused.
@@ -56,22 +58,53 @@ def export(
         CandidateFailed: It does not convert, or the file computes something else; the tools' log is named.
         EdgeoptError: The tools cannot be used, or there is no disk.
     """
-    if open_inputs := [spec.name for spec in model.inputs if not spec.is_static]:
+    key = value_digest(model.digest, [(spec.name, spec.shape) for spec in model.inputs])
+    ports = Ports(model.inputs, model.outputs)
+    return export_graph(
+        lambda: to_bytes(model.ir), ports, key, worker, folder,
+        samples=samples, fixed=fixed, channels_last=channels_last, deadline_s=deadline_s,
+    )  # fmt: skip
+
+
+class Ports(NamedTuple):
+    """What a frozen graph takes and gives, in order."""
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+
+
+def export_graph(
+    content: Callable[[], bytes],
+    ports: Ports,
+    digest: str,
+    worker: Worker,
+    folder: Path,
+    *,
+    samples: Iterable[Feeds] = (),
+    fixed: Feeds | None = None,
+    channels_last: bool = False,
+    deadline_s: float = DEADLINE_S,
+) -> Made:
+    """As `export`, of a graph that is in no file.
+
+    Args:
+        content: Serializes it; not asked where it was exported before.
+        digest: Of all that it depends on.
+    """
+    if open_inputs := [spec.name for spec in ports.inputs if not spec.is_static]:
         raise ModelError(
             f"input {open_inputs[0]!r} has an open shape", hint="give it: --shape NAME=1,3,224,224"
         )
-    content, shelf = to_bytes(model.ir), Shelf(folder)
-    key = value_digest(
-        "litert", EXPORTER_VERSION, tools.digest, model.digest, channels_last,
-        [(spec.name, spec.shape) for spec in model.inputs],
-    )  # fmt: skip
+    shelf = Shelf(folder)
+    key = value_digest("litert", EXPORTER_VERSION, worker.environment.digest, digest, channels_last)
     if (known := shelf.find(key)) is not None:
         return known
-    driver = Tools(tools, shelf.log(key), "converting to LiteRT", deadline_s)
-    keep = [spec.name for spec in model.inputs if not (channels_last and shows_layout(spec))]
+    original = content()
+    driver = Tools(worker, shelf.log(key), "converting to LiteRT", deadline_s)
+    keep = [spec.name for spec in ports.inputs if not (channels_last and shows_layout(spec))]
     with scratch() as temporary:
         source, target = temporary / "model.onnx", temporary / "model.tflite"
-        source.write_bytes(content)
+        source.write_bytes(original)
         driver.do(
             {
                 "step": "export",
@@ -79,14 +112,13 @@ def export(
                 "keep": keep,
                 "target": str(target),
                 "folder": f"{temporary}/made",
+                "outputs": [spec.name for spec in ports.outputs],
             }
         )
-        found = Interface.between(
-            (model.inputs, model.outputs), read_interface(target.read_bytes(), "the file")
-        )
-        randoms = equivalence.random_feeds(model.inputs, equivalence.RANDOM_SAMPLES, seed=0)
+        found = Interface.between(ports, read_interface(target.read_bytes(), "the file"))
+        randoms = equivalence.random_feeds(ports.inputs, equivalence.RANDOM_SAMPLES, seed=0)
         checked = [{**feeds, **(fixed or {})} for feeds in randoms] + list(islice(samples, CHECKED_SAMPLES))
-        check(content, [spec.name for spec in model.outputs], target, found, checked, driver)
+        check(original, [spec.name for spec in ports.outputs], target, found, checked, driver)
         return shelf.put(key, target, found)
 
 

@@ -1,4 +1,4 @@
-"""Drives the conversion tools: one process, some steps, a deadline, a log."""
+"""Asks the conversion tools: some steps, a deadline, a log of what failed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 
 from edgeopt.core.errors import CandidateFailed, EdgeoptError
 from edgeopt.core.files import cannot_write, write_atomically
-from edgeopt.core.scratch import scratch
-from edgeopt.graph.litert.environment import Environment
-from edgeopt.graph.litert.process import run
+from edgeopt.graph.litert.worker import Ended, Worker
 
-DRIVER = Path(__file__).with_name("driver.py")
 DEADLINE_S = 900.0
 
 Feeds = Mapping[str, NDArray[np.generic]]
@@ -29,55 +26,49 @@ class Tools:
     """The tools at work on one model.
 
     Attributes:
-        environment: Where they are installed.
+        worker: Does it.
         log: Receives all that they print, when they fail.
         what: What they do, for messages (`converting to LiteRT`).
         deadline_s: After which they are killed.
     """
 
-    environment: Environment
+    worker: Worker
     log: Path
     what: str
     deadline_s: float = DEADLINE_S
 
     def do(self, *steps: Mapping[str, object]) -> list[Any]:
-        """Run steps of `driver.py` in one process; their results.
+        """Run steps of `driver.py`; their results.
 
         Raises:
             CandidateFailed: The model's fault: in one line, with the log in the hint.
             EdgeoptError: The tools' environment is damaged, or there is no disk.
         """
-        with scratch() as folder:
-            said, request, answer = folder / "log", folder / "request", folder / "answer"
-            request.write_text(json.dumps(steps))
-            command: list[str | Path] = [self.environment.python, "-I", DRIVER, request, answer]
-            # Where it is killed, its own temporary files go with ours.
-            variables = {**self.environment.variables(), "TMPDIR": str(folder)}
-            try:
-                status = run(command, variables, said, self.deadline_s, folder=folder)
-            except OSError as error:
-                raise self._damaged(str(error)) from error
-            if status == 0:
-                answers = json.loads(answer.read_bytes())
-                if "error" not in answers[-1]:
-                    return [each["ok"] for each in answers]
-                failure = answers[-1]["error"]
-                if failure["kind"] == "environment":
-                    raise self._damaged(failure["message"])
-                raise self._failed(reason(failure["message"]), said)
-            if status is None:
-                raise self._failed(f"not done after {self.deadline_s:.0f} s", said)
+        try:
+            answers = json.loads(self.worker.ask(json.dumps(steps), self.deadline_s))
+        except OSError as error:
+            raise self._damaged(str(error)) from error
+        except Ended as ended:
+            if ended.status is None:
+                raise self._failed(f"not done after {self.deadline_s:.0f} s") from None
+            status = ended.status
             died = f"signal {-status}" if status < 0 else f"exit code {status}"
-            raise self._failed(f"the tool crashed ({died})", said)
+            raise self._failed(f"the tool crashed ({died})") from None
+        if "error" not in answers[-1]:
+            return [each["ok"] for each in answers]
+        failure = answers[-1]["error"]
+        if failure["kind"] == "environment":
+            raise self._damaged(failure["message"])
+        raise self._failed(reason(failure["message"]))
 
     def _damaged(self, why: str) -> EdgeoptError:
         return EdgeoptError(
             f"the LiteRT conversion tools are damaged: {why}",
-            hint=f"remove them, and they are installed again: rm -r {self.environment.folder}",
+            hint=f"remove them, and they are installed again: rm -r {self.worker.environment.folder}",
         )
 
-    def _failed(self, why: str, said: Path) -> CandidateFailed:
-        write_atomically(self.log, said.read_bytes())
+    def _failed(self, why: str) -> CandidateFailed:
+        write_atomically(self.log, self.worker.said)
         return CandidateFailed(f"{self.what} failed: {why}", hint=f"the tool's log is {self.log}")
 
 

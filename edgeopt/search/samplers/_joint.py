@@ -69,13 +69,17 @@ class JointSampler(AllAtOnce):
         self._propose, self._predicted = propose, predicted
 
     def decide(self, study: Study, trial: FrozenTrial) -> Mapping[str, str]:
-        others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        running = [t.params for t in others if t.number != trial.number and t.params]
-        decided = self._propose(trial.number, running)
+        decided = self._propose(trial.number, running(study, trial))
         if self._predicted and (expected := self._predicted()):
             plain = {figure: asdict(quantity) for figure, quantity in expected.items()}
             study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, plain)
         return decided
+
+
+def running(study: Study, trial: FrozenTrial) -> list[dict[str, Any]]:
+    """Decisions of the other candidates that were proposed and are not measured yet."""
+    others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [other.params for other in others if other.number != trial.number and other.params]
 
 
 class Substituted(AllAtOnce):
@@ -102,7 +106,7 @@ class Substituted(AllAtOnce):
             else self._sampler.sample_independent(study, trial, site, distribution)
             for site, distribution in self._distributions.items()
         }
-        return dict(self._instead(self._space.candidate(decided)).decisions)
+        return dict(self._instead(self._space.settled(decided)).decisions)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

@@ -24,13 +24,18 @@ def create(context: SearchContext) -> BaseSampler:
     """Optuna's `BruteForceSampler`.
 
     Raises:
-        ConfigError: The space has more than `LARGEST` candidates.
+        ConfigError: The space has more than `LARGEST` candidates, or options that only some of them have.
     """
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import BruteForceSampler
 
     from edgeopt.search.samplers._seeded import SeededPerTrial
 
+    if len(context.space.runtimes) > 1:
+        raise ConfigError(
+            "sampler bruteforce would try again and again what a runtime does not have",
+            hint="--runtime onnxruntime or --runtime litert",
+        )
     count = size(context.space)
     if count > LARGEST:
         raise ConfigError(

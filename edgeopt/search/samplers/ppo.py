@@ -85,7 +85,7 @@ class Ppo:
         rng = np.random.default_rng([self.context.seed, number])
         surrogate = Surrogate(self.layout, self.context)
         drawn = self._drawn(surrogate, number, self._structures(surrogate, rng))
-        pending = [self.context.space.candidate(decisions) for decisions in running]
+        pending = self.context.pending(running)
         tried = self.layout.encode([t.candidate for t in history] + pending)
         chosen = self._choose(surrogate, drawn, tried, rng)
         self.predicted = surrogate.expected(chosen)
