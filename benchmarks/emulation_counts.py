@@ -93,12 +93,14 @@ def _litert(model: str, dtype: str) -> tuple[Artifact, dict[str, np.ndarray]]:
     from edgeopt.graph.litert.environment import environment
     from edgeopt.graph.litert.export import export
     from edgeopt.graph.litert.quantize import static_int8
+    from edgeopt.graph.litert.worker import Worker
     from edgeopt.graph.model import load
 
-    path, tools = _float(model), environment(print)
-    made = export(freeze(load(path), {}), tools, path.parent, channels_last=True)
-    if dtype == "int8":
-        made = static_int8(made, Samples(), tools, path.parent)
+    path = _float(model)
+    with Worker(environment(print)) as worker:
+        made = export(freeze(load(path), {}), worker, path.parent, channels_last=True)
+        if dtype == "int8":
+            made = static_int8(made, Samples(), worker, path.parent)
     artifact = Artifact(model, made.path, made.sha256, made.size_bytes, runtime="litert")
     return artifact, dict(made.interface.feeds(next(iter(Samples().samples()))))
 

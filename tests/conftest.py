@@ -17,6 +17,8 @@ from edgeopt.boards import places, profiles
 from edgeopt.boards.virtual import machine
 from edgeopt.boards.virtual.running import Running
 from edgeopt.core import scratch
+from edgeopt.core.cache import cache_folder
+from edgeopt.graph.litert.environment import Environment, environment
 from edgeopt.resources import resource
 from tests import scheduling
 from tests.faults import sample
@@ -38,6 +40,10 @@ os.environ["EDGEOPT_LEASE_DIR"] = tempfile.mkdtemp(prefix="leases-")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LEFT_BY_WORKERS = pytest.StashKey[list[str]]()
+
+CACHE = cache_folder()
+"""Read before `home` gives each test a folder of its own."""
+_PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
 
 IMAGES = places.cache()
 """Images of virtual boards are made once for all tests, and kept for the next time."""
@@ -128,6 +134,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SSH_AUTH_SOCK", "EDGEOPT_SSH_CONFIG", "EDGEOPT_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tools() -> Environment:
+    """LiteRT's conversion tools, installed once for all tests in the cache of whoever runs them; two test
+    processes at once share them."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("EDGEOPT_CACHE", str(CACHE))
+    patch.setenv("PYENV_ROOT", str(_PYENV))
+    try:
+        return environment()
+    finally:
+        patch.undo()
 
 
 @pytest.fixture

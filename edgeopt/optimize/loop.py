@@ -102,7 +102,7 @@ def run_given(job: Job, given: Sequence[Trial]) -> None:
             continue
         if not any(done.candidate == trial.candidate for done in job.store.trials):
             prepared = job.evaluator.prepare(trial.candidate, full=trial.kind == "reference")
-            _measured(job, prepared, trial.kind, trial.name)
+            _measured(job, _allowed(job, prepared), trial.kind, trial.name)
         job.observer.advance()
 
 
@@ -231,9 +231,8 @@ def _profile(job: Job, name: str, trial: Trial) -> None:
 def _uniform_precision(job: Job, candidate: Candidate) -> str | None:
     """The one precision of a whole-model recipe that changes no runtime setting; None for any other, and for
     LiteRT, which does not tell the times of single operators."""
-    if candidate.runtime != ONNXRUNTIME or any(
-        site.startswith("runtime:") for site in candidate.changes(job.space.default())
-    ):
+    changes = candidate.changes(job.space.default())
+    if candidate.runtime != ONNXRUNTIME or any(site.startswith("runtime:") for site in changes):
         return None
     used = set(candidate.of_family("precision").values())
     used = used - {"float32"} or {"float32"}

@@ -249,6 +249,6 @@ def faster_runtime(document: Document) -> str | None:
     how = f": {found['command']}" if found["command"] else ", with --runtime auto"
     provenance = document.get("provenance", "measured")
     return (
-        f"{found['reference']} takes {100 * (1 - found['ratio']):.0f} % less time ({provenance}) than the best "
-        f"reference here; to search there too{how}"
+        f"{found['reference']} takes {100 * (1 - found['ratio']):.0f} % less time ({provenance}) than the "
+        f"best reference here; to search there too{how}"
     )

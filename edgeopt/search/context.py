@@ -102,4 +102,6 @@ def exhausted(space: SearchSpace, history: Sequence[Trial]) -> bool:
     # Most spaces are far too large to be exhausted: do not hash every candidate to find out.
     if size(space) > len(history):
         return False
-    return len({trial.candidate.decisions for trial in history}) >= size(space)
+    runtimes = space.runtimes or (ONNXRUNTIME,)
+    tried = {trial.candidate.decisions for trial in history if trial.candidate.runtime in runtimes}
+    return len(tried) >= size(space)

@@ -213,7 +213,7 @@ def test_a_board_that_fails_is_exit_4(
         (["--device", "local", "--shape", "x"], "--shape"),
         (["--device", "local", "--fixed", "x=many"], "--fixed"),
         (["--device", "local", "--sampler", "ppoo"], "unknown sampler"),
-        (["--device", "local", "--runtime", "litert"], "not in this version"),
+        (["--device", "local", "--runtime", "tvm"], "--runtime"),
         (["--device", "local", "--conditions", "app"], "--rate, --load or --cpus"),
         (["--device", "local", "--cpus", "0-"], "not a list of cores"),
         (["--device", "local", "--cpus", ""], "--cpus '' is not a list of cores"),

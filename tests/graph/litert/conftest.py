@@ -1,27 +1,17 @@
-"""The conversion tools are installed once for all tests, in the cache of whoever runs them."""
+"""The conversion tools at work."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from edgeopt.core.cache import cache_folder
-from edgeopt.graph.litert.environment import Environment, environment
-
-# Read before `home` gives each test a folder of its own.
-_CACHE = cache_folder()
-_PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+from edgeopt.graph.litert.environment import Environment
+from edgeopt.graph.litert.worker import Worker
 
 
-@pytest.fixture(scope="session")
-def tools() -> Environment:
-    """Installed, if they were not; two test processes at once share them."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("EDGEOPT_CACHE", str(_CACHE))
-    patch.setenv("PYENV_ROOT", str(_PYENV))
-    try:
-        return environment()
-    finally:
-        patch.undo()
+@pytest.fixture(scope="module")
+def worker(tools: Environment) -> Iterator[Worker]:
+    """One process of theirs for all tests of a file."""
+    with Worker(tools) as worker:
+        yield worker
