@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeopt.core.candidate import Candidate
+from edgeopt.core.candidate import ONNXRUNTIME, Candidate
 from edgeopt.core.errors import StudyError
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.progress import Observer
@@ -121,9 +121,10 @@ def _predicted(
 ) -> list[Ablated]:
     original = next((t for t in study.trials if t.kind == "baseline"), None)
     score = original.accuracy.score if original and original.accuracy else None
+    searched = space.runtimes or (ONNXRUNTIME,)
     context = SearchContext(
         space, asked.objective, asked.seed, None,
-        history=lambda: study.trials,
+        history=lambda: [trial for trial in study.trials if trial.candidate.runtime in searched],
         original_score=lambda: score,
         region_ms=lambda: study.notes.get("region_ms") or {},
     )  # fmt: skip

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import LITERT, Candidate
-from edgeopt.core.errors import CandidateFailed
+from edgeopt.core.errors import CandidateFailed, ModelError
 from edgeopt.core.region import Region
 from edgeopt.core.space import SearchSpace
 from edgeopt.graph.litert.export import Ports, export_graph
@@ -47,7 +47,7 @@ class LiteRtBuilder:
     ) -> None:
         self._space, self._worker, self._folder, self._part = space, worker, folder, part
         self._samples, self._fixed = samples, fixed
-        self._failed: dict[str, CandidateFailed] = {}
+        self._made: dict[str, Made | CandidateFailed] = {}
 
     def build(self, candidate: Candidate, digest: str, graph: Callable[[], ir.Model]) -> Artifact:
         """The artifact of a candidate.
@@ -79,21 +79,27 @@ class LiteRtBuilder:
 
     def _exported(self, digest: str, graph: Callable[[], ir.Model]) -> Made:
         """The float file. A graph that does not convert is not converted again for each of its recipes."""
-        if digest in self._failed:
-            raise self._failed[digest]
-        named = graph()
-        labelled(named.graph, self._space.regions)
-        ports = Ports([spec(value) for value in named.graph.inputs], [spec(v) for v in named.graph.outputs])
-        try:
-            made = export_graph(
-                lambda: to_bytes(named), ports, digest, self._worker, self._folder,
-                samples=self._samples(), fixed=self._fixed,
-            )  # fmt: skip
-            if made.interface.changes:
-                raise CandidateFailed(f"the LiteRT file changes the interface: {made.interface.changes[0]}")
-        except CandidateFailed as error:
-            self._failed[digest] = error
-            raise
+        if digest not in self._made:
+            try:
+                self._made[digest] = self._export(digest, graph())
+            except (CandidateFailed, ModelError) as error:
+                self._made[digest] = CandidateFailed(error.message, hint=error.hint)
+        made = self._made[digest]
+        if isinstance(made, CandidateFailed):
+            raise made
+        return made if made.path.is_file() else self._export(digest, graph())
+
+    def _export(self, digest: str, graph: ir.Model) -> Made:
+        labelled(graph.graph, self._space.regions)
+        ports = Ports(
+            *([spec(value) for value in side] for side in (graph.graph.inputs, graph.graph.outputs))
+        )
+        made = export_graph(
+            lambda: to_bytes(graph), ports, digest, self._worker, self._folder,
+            samples=self._samples(), fixed=self._fixed,
+        )  # fmt: skip
+        if made.interface.changes:
+            raise CandidateFailed(f"the LiteRT file changes the interface: {made.interface.changes[0]}")
         return made
 
     def _recipes(self, schemes: Mapping[str, str], exported: Made) -> dict[str, str]:
