@@ -1,7 +1,7 @@
 """How long it takes to make LiteRT files of MobileNetV2: the first one, then each recipe.
 
-`python benchmarks/litert_conversion.py [MODEL]`: names of `published_networks`. The tools must be installed; every
-time includes what a study does besides: comparing outputs, running the result once.
+`python benchmarks/litert_conversion.py [MODEL]`: names of `published_networks`. The tools must be installed;
+every time includes what a study does besides: comparing outputs, running the result once.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class Heard(Observer):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def announce(self, text: str) -> None:
-        self.lines.append(text)
+    def announce(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def board(provenance: str = "measured", **runtimes: str) -> Any:
@@ -79,7 +79,7 @@ def test_what_was_asked_for_by_name_is_not_left_out(installed: Environment) -> N
     ):
         pass
     with (
-        pytest.raises(ConfigError, match="LiteRT 1.0.1 is too old"),
+        pytest.raises(ConfigError, match="is too old"),
         open_runtimes("litert", board(litert="1.0.1"), Observer()),
     ):
         pass
