@@ -91,9 +91,7 @@ class LiteRtBuilder:
 
     def _export(self, digest: str, graph: ir.Model) -> Made:
         labelled(graph.graph, self._space.regions)
-        ports = Ports(
-            *([spec(value) for value in side] for side in (graph.graph.inputs, graph.graph.outputs))
-        )
+        ports = Ports(list(map(spec, graph.graph.inputs)), list(map(spec, graph.graph.outputs)))
         made = export_graph(
             lambda: to_bytes(graph), ports, digest, self._worker, self._folder,
             samples=self._samples(), fixed=self._fixed,
