@@ -16,7 +16,7 @@ from edgeopt.core.space import SearchSpace
 from edgeopt.graph.litert.export import Ports, export_graph
 from edgeopt.graph.litert.interface import Feeds
 from edgeopt.graph.litert.made import Made
-from edgeopt.graph.litert.quantize import EVERYTHING, Samples, pattern, quantize
+from edgeopt.graph.litert.quantize import EVERYTHING, Samples, quantize
 from edgeopt.graph.litert.recipes import UNCHANGED
 from edgeopt.graph.litert.worker import Worker
 from edgeopt.graph.model import spec
@@ -90,12 +90,18 @@ class LiteRtBuilder:
         return made if made.path.is_file() else self._export(digest, graph())
 
     def _export(self, digest: str, graph: ir.Model) -> Made:
-        labelled(graph.graph, self._space.regions)
+        names = labelled(graph.graph, self._space.regions)
         ports = Ports(list(map(spec, graph.graph.inputs)), list(map(spec, graph.graph.outputs)))
-        made = export_graph(
-            lambda: to_bytes(graph), ports, digest, self._worker, self._folder,
-            samples=self._samples(), fixed=self._fixed,
-        )  # fmt: skip
+        try:
+            made = export_graph(
+                lambda: to_bytes(graph), ports, digest, self._worker, self._folder,
+                samples=self._samples(), fixed=self._fixed,
+            )  # fmt: skip
+        except CandidateFailed as error:  # the user knows the nodes by other names
+            said = re.sub(
+                r"edgeopt_r\w+?_p(?:\d+|x)", lambda known: names.get(known[0], known[0]), error.message
+            )
+            raise CandidateFailed(said, hint=error.hint) from error
         if made.interface.changes:
             raise CandidateFailed(f"the LiteRT file changes the interface: {made.interface.changes[0]}")
         return made
@@ -117,7 +123,7 @@ class LiteRtBuilder:
             found: name
             for number, region in enumerate(self._space.regions)
             if (name := schemes.get(region.name)) is not None
-            for found in (pattern(_label(number)), *map(_whole, outputs & set(region.outputs)))
+            for found in (_of_region(number), *map(_whole, outputs & set(region.outputs)))
         }
 
 
@@ -135,20 +141,33 @@ def session_options(candidate: Candidate) -> dict[str, object]:
     }
 
 
-def labelled(graph: ir.Graph, regions: Iterable[Region]) -> None:
-    """Name every value that a region computes after the region, in place: names are all that is left of
-    regions in a LiteRT file. Outputs of the graph keep theirs."""
+def labelled(graph: ir.Graph, regions: Iterable[Region]) -> dict[str, str]:
+    """Name nodes and what they compute after their regions, in place: names are all that is left of regions
+    in a LiteRT file. Outputs of the graph keep theirs.
+
+    The converter calls a tensor as ONNX does, or after the node that computes it (`NODE_output_nhwc`), or
+    after one that reads it (`NODE_input_nhwc`): so a node's name also tells the region of its first input.
+
+    Returns:
+        The names that the nodes had, by those that they have now.
+    """
     numbers = {region.name: number for number, region in enumerate(regions)}
+    names = {}
     for count, node in enumerate(graph):
-        if (number := numbers.get(region_of(node))) is None:
-            continue
+        producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+        own, read = (numbers.get(region_of(one), "x") if one is not None else "x" for one in (node, producer))
+        known, node.name = node.name, f"edgeopt_r{own}_{count}_p{read}"
+        names[node.name] = str(known)
         for value in node.outputs:
             if value.name and not value.is_graph_output():
-                value.name = f"{_label(number)}{count}_{value.index()}"
+                value.name = f"edgeopt_r{own}_{count}_v{value.index()}"
+    return names
 
 
-def _label(number: int) -> str:
-    return f"edgeopt_region_{number}_"
+def _of_region(number: int) -> str:
+    """Finds the names of the tensors that a region computes: see `labelled`."""
+    by_itself, by_producer = rf"edgeopt_r{number}_\d+_v\d", rf"edgeopt_r{number}_\d+_p(\d+|x)_output"
+    return rf"(^|;)({by_itself}|{by_producer}|edgeopt_r(\d+|x)_\d+_p{number}_input)"
 
 
 def _whole(name: str) -> str:

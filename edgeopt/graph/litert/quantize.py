@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -98,11 +97,6 @@ def static_int8(
     return quantize(
         exported, {EVERYTHING: "int8_static_channel"}, part, worker, folder, deadline_s=deadline_s
     )
-
-
-def pattern(prefix: str) -> str:
-    """What finds the operators whose outputs are named `prefix` and more."""
-    return f"(^|;){re.escape(prefix)}"
 
 
 def _ranges(exported: Made, part: Samples, driver: Tools, shelf: Shelf) -> Path:

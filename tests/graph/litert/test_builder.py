@@ -147,7 +147,7 @@ def test_references_name_the_recipes_of_both_runtimes(residual: Made) -> None:
         "litert-float32", "litert-int8-static", "litert-int8-dynamic", "litert-float16-storage",
         "litert-threads-1",
     }  # fmt: skip
-    assert {"int8-static-per-channel", "threads-1", "rewrites-only"} <= names.keys()
+    assert {"int8-static-per-channel", "threads-1"} <= names.keys()
     assert names["int8-static-per-channel"] == "onnxruntime"
 
 
