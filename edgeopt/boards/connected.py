@@ -85,7 +85,7 @@ class ConnectedBoard(Closing):
         self._claim, self._suspects = claim or Claim(), Suspects()
         self._held: Held | None = None
         self._python, self._reason, self._bits = "python3", None, 64
-        self._machine, self._version = "", ""
+        self._uname, self._version = "", ""
         hello = self._connect()
         self.facts, self.is_this_machine = self._facts(hello), is_this_machine(hello)
         self.clock_error_s = float(hello["time_s"]) - time.time()
@@ -119,7 +119,7 @@ class ConnectedBoard(Closing):
             hello = self._greeted(self._transport)
             self._speed = Speed.calibrated(hello["conditions"], self._thresholds, self._speed)
             self._python, self._reason = hello["executable"], hello["runtime"].get("error")
-            self._bits, self._machine, self._version = hello["bits"], hello["machine"], hello["python"]
+            self._bits, self._uname, self._version = hello["bits"], hello["machine"], hello["python"]
             if self._reason and not hello["other_runtimes"].get("ai-edge-litert"):
                 raise self._lacks(onnxruntime.NAME)
             if self._dialogue:
@@ -243,7 +243,7 @@ class ConnectedBoard(Closing):
             return RuntimeMissing(
                 f"{self.name}: its Python is a 32-bit program and lacks {runtime}", hint=IMAGE
             )
-        if no_wheel := wheels.missing(runtime, self._machine, self._version):
+        if no_wheel := wheels.missing(runtime, self._uname, self._version):
             return RuntimeMissing(
                 f"{self.name}: its Python cannot import {runtime}: {reason}",
                 hint=f"{no_wheel}; ?python=/path names another Python",

@@ -82,7 +82,9 @@ def search_space(
             points.append(DecisionPoint(f"precision@{region.name}", all_options, precision.UNCHANGED, only))
     points += quantization_points(schemes, unsigned=unsigned)
     points += runtime_points(cores, fast_cores)
-    withheld = (DecisionPoint(RECOVERY, (REFITTED, DISTILLED), REFITTED),) if any(changes.values()) else ()
+    withheld: tuple[DecisionPoint, ...] = ()
+    if any(changes.values()):
+        withheld = (DecisionPoint(RECOVERY, (REFITTED, DISTILLED), REFITTED),)
     if runtimes == (ONNXRUNTIME,):
         points = [replace(point, only=()) for point in points]
         if beside:

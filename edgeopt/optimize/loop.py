@@ -86,7 +86,7 @@ def run_references(job: Job) -> None:
 def _allowed(job: Job, prepared: Prepared) -> Prepared:
     """A reference of a runtime that was not asked for tells what it would bring, and cannot be the result."""
     runtime = prepared.candidate.runtime
-    if runtime in job.runtimes or prepared.infeasible is not None:
+    if runtime in job.runtimes:
         return prepared
     return replace(prepared, infeasible=f"it runs on {runtime}, and --runtime {job.options.runtime} does not")
 

@@ -120,9 +120,9 @@ class LiteRtBuilder:
                 return {EVERYTHING: name}
         outputs = {port.name for port in exported.interface.outputs}
         return {
-            found: name
+            found: recipe
             for number, region in enumerate(self._space.regions)
-            if (name := schemes.get(region.name)) is not None
+            if (recipe := schemes.get(region.name)) is not None
             for found in (_of_region(number), *map(_whole, outputs & set(region.outputs)))
         }
 

@@ -64,7 +64,7 @@ def ranges(model: str, samples: str, names: list[str], target: str) -> None:
     (signature,) = _interpreter(model).get_signature_list()
     found.calibrate({signature: Samples(samples, names)}, everything)
     known = found.get_model_qsvs()
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{number}:{key}": numpy.asarray(value)
         for number, statistics in enumerate(known.values())
         for key, value in statistics.items()

@@ -95,6 +95,8 @@ def export_graph(
         raise ModelError(
             f"input {open_inputs[0]!r} has an open shape", hint="give it: --shape NAME=1,3,224,224"
         )
+    if not ports.inputs:
+        raise CandidateFailed("a model without inputs is not converted to LiteRT")
     shelf = Shelf(folder)
     key = value_digest("litert", EXPORTER_VERSION, worker.environment.digest, digest, channels_last)
     if (known := shelf.find(key)) is not None:

@@ -29,7 +29,7 @@ BOTH = ("onnxruntime", "litert")
 
 def builder_of(model: Model, space: SearchSpace, worker: Worker, folder: Path) -> Builder:
     litert = LiteRtBuilder(space, worker, folder / "litert", Calibration(model), lambda: (), {})
-    return Builder(model, space, None, folder, 23, 12, litert=litert)
+    return Builder(model, space, None, folder, 26, 14, litert=litert)
 
 
 class Made:
