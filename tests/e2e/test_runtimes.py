@@ -27,6 +27,7 @@ def kinds(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("best.*")}
 
 
+@pytest.mark.long
 def test_litert_alone(converting: Program, model: Path, data: Path) -> None:
     command = (model.name, "--data", data.name, "--runtime", "litert", "-o", "out")
     ran = converting.optimize(*command, "--budget", "2 trials")
@@ -92,6 +93,7 @@ def test_beside_onnxruntime_litert_is_measured_and_cannot_win(
         assert found["command"].endswith("--runtime auto --fresh")
 
 
+@pytest.mark.long
 def test_without_the_tools_nothing_is_installed_unasked(edgeopt: Program, model: Path) -> None:
     ran = edgeopt.optimize(model.name, "--budget", 0, "-o", "out")
     assert ran.code == 0, ran.err
@@ -99,6 +101,7 @@ def test_without_the_tools_nothing_is_installed_unasked(edgeopt: Program, model:
     assert not (Path(os.environ["HOME"]) / ".cache" / "edgeopt" / "litert").exists()
 
 
+@pytest.mark.long
 def test_a_model_that_does_not_convert_leaves_the_other_runtime(converting: Program, work: Path) -> None:
     node, weight = made.helper.make_node, made.weight("w", 4, 4)
     made.save(
