@@ -319,11 +319,15 @@ class Metadata:
             f"{name} has a field that no signature covers",
         )
         require(
-            len(fields) - 1 == len(self.signatures) and list(self.signatures) == sorted(self.signatures)
+            len(fields) - 1 == len(self.signatures) and all(isinstance(one, str) for one in self.signatures)
+            and list(self.signatures) == sorted(self.signatures)
             and all(isinstance(one, str) and HEX.fullmatch(one) for one in self.signatures.values()),
             f"{name} has signatures that are doubled, in disorder or not hexadecimal",
         )  # fmt: skip
-        self._require_form(role)
+        try:
+            self._require_form(role)
+        except (TypeError, KeyError, AttributeError):
+            raise Failed("package", f"{name} has a field of another type than it should be") from None
 
     def _require_form(self, role: str) -> None:
         signed = self.signed
@@ -749,7 +753,8 @@ class Release:
 
 START: Json = {
     "format": 1, "product": None, "highest": None, "trusted_time": 0, "seen": {}, "refused": None,
-    "versions": {}, "trying": None, "blocked": {}, "history": [], "starts": [], "switching": False, "sequence": 0,
+    "versions": {}, "trying": None, "blocked": {}, "history": [], "starts": [], "switching": False,
+    "sequence": 0,
 }  # fmt: skip
 CONFIG: Json = {
     "on_switch": None, "health_command": None, "health_url": None, "trial_s": None, "max_latency_ms": None,
@@ -757,7 +762,7 @@ CONFIG: Json = {
 }  # fmt: skip
 POLL_S, CHECK_S, MOST_FAILURES = 1.0, 10.0, 3
 MOST_RESTARTS, RESTARTS_WITHIN_S = 3, 600
-RESTARTED = f"the application started anew {MOST_RESTARTS} times in {RESTARTS_WITHIN_S // 60} minutes"
+RESTARTED = f"the application started {MOST_RESTARTS} times anew in {RESTARTS_WITHIN_S // 60} min"
 ON_SWITCH_S = 120.0
 HISTORY = 20
 
@@ -963,7 +968,8 @@ class Device:
         lacking = []
         for path, digest, length in {one[1]: one for one in release.files(variant).values()}.values():
             have = self.objects / digest
-            if not (have.is_file() and have.stat().st_size == length):
+            if not (have.is_file() and sha256(have) == digest):
+                have.unlink(missing_ok=True)  # damaged by the storage
                 begun = have.with_suffix(".part")
                 offset = min(begun.stat().st_size, length) if begun.is_file() else 0
                 lacking.append({"path": path, "sha256": digest, "length": length, "offset": offset})
@@ -1005,7 +1011,7 @@ class Device:
         return release, variant
 
     def receive(self, staging: str, source: IO[bytes]) -> Json:
-        """Take files of a staged release: a line of JSON and the bytes from `offset` on each; at last `{}`."""
+        """Take files of a staged release: for each a line of JSON and its bytes from `offset` on; then {}."""
         release, _ = self.read_staged(staging)
         listed = dict(release.listed.values())
         received, damaged = [], []
@@ -1064,7 +1070,7 @@ class Device:
         return True
 
     def unpack(self, package: Path) -> str:
-        """Stage a package file with all that it brings for this device; it is verified before that is written."""
+        """Stage a package file with all that this device needs of it, once all of it is verified."""
         with package.open("rb") as stream:
             found = members(stream)
             small = {}
@@ -1519,7 +1525,7 @@ class Device:
             one.unlink()
         return {"removed": gone, "objects": len(removed), "kept": sorted(self.state()["versions"])}
 
-    # ------------------------------------------------ reports: what happened here, signed, sent when it can be
+    # ------------------------------------------------ reports: what happened here, signed, sent when possible
 
     def identity(self) -> tuple[str, str, bytes] | None:
         """Id, public key as text, and secret of this device, made at first use; None: it cannot be kept."""
@@ -2201,6 +2207,18 @@ def main(arguments: list[str]) -> int:
         code, hint = (4, "see the device's storage") if disk else (1, "may this user write there?")
         said = {"kind": "disk" if disk else "host", "message": printable(str(error)), "hint": hint}
         answer = {"error": said}
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # signed, and makes no sense all the same
+        said = {
+            "kind": "host",
+            "message": printable(f"{type(error).__name__}: {error}"),
+            "hint": "report this",
+        }
+        code, answer = 1, {"error": said}
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(answer), flush=True)
     return code
