@@ -1010,7 +1010,7 @@ class Device:
         require(variant in release.variants, "what is staged has another variant")
         return release, variant
 
-    def receive(self, staging: str, source: IO[bytes]) -> Json:
+    def receive(self, staging: str, source: Incoming) -> Json:
         """Take files of a staged release: for each a line of JSON and its bytes from `offset` on; then {}."""
         release, _ = self.read_staged(staging)
         listed = dict(release.listed.values())
@@ -1025,7 +1025,7 @@ class Device:
                 raise Failed("usage", "what arrived is not a file's header") from None
             if listed.get(digest) != length or not is_whole(offset, 0) or offset > length:
                 raise Failed("package", "a file arrived that the release does not list")
-            if self.append(digest, offset, length, lambda most: source.read(min(most, CHUNK))):
+            if self.append(digest, offset, length, source.read):
                 received.append(digest)
             else:
                 damaged.append(digest)
@@ -2099,7 +2099,7 @@ def obey(asked: argparse.Namespace) -> Json:
     device.prepare()
     if asked.command == "receive":  # not under the lock of an installation: nothing that serves changes
         with device.alone():
-            return device.receive(asked.staging, sys.stdin.buffer)
+            return device.receive(asked.staging, Incoming(0))
     outlive_session()
     with device.alone():
         if asked.command == "trust":
@@ -2126,6 +2126,31 @@ def obey(asked: argparse.Namespace) -> Json:
             device.send_reports()
 
 
+class Incoming:
+    """What arrives over a connection that may be dead without anybody having said so."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._kept = descriptor, b""
+
+    def readline(self, most: int) -> bytes:
+        """A line; an unfinished one, or nothing, at the end."""
+        while b"\n" not in self._kept and len(self._kept) < most and (piece := self._more()):
+            self._kept += piece
+        return self.read(min(most, self._kept.find(b"\n") + 1 or most)) if self._kept else b""
+
+    def read(self, most: int) -> bytes:
+        """Up to so many bytes; none at the end."""
+        self._kept = self._kept or self._more()
+        piece, self._kept = self._kept[:most], self._kept[most:]
+        return piece
+
+    def _more(self) -> bytes:
+        """Who is silent for long is gone: a pulled cable is noticed by nobody who only listens."""
+        is_ready = select.select([self._descriptor], [], [], SILENCE_S)[0]
+        return os.read(self._descriptor, CHUNK) if is_ready else b""
+
+
+SILENCE_S = 60.0
 MOST_OPENING = 32 << 20
 
 

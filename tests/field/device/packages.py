@@ -141,7 +141,7 @@ class Vendor:
     def files(self, counter: int, **changes: Any) -> dict[str, bytes]:
         """The payload of a release whose model adds `add` (its counter) to its input."""
         variants = changes.pop("variants", None) or [changes]
-        x = np.arange(8, dtype=np.float32).reshape(2, 1, 4)
+        x = changes.pop("x", np.arange(8, dtype=np.float32).reshape(2, 1, 4))
         found: dict[str, bytes] = {"golden/inputs.npz": npz({"x": x}), "evidence/bom.cdx.json": b"{}"}
         described = [self._variant(counter, x, found, **one) for one in variants]
         manifest = {

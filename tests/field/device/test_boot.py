@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +76,7 @@ def on_trial(agent: Agent, starts: list[float]) -> None:
     """As if its installer was killed while it watched over what serves."""
     path = agent.root / "state.json"
     state = json.loads(path.read_text())
-    version = os.readlink(agent.root / "current").rpartition("/")[2]
+    version = (agent.root / "current").readlink().name
     previous = next(name for name in state["versions"] if name != version)
     state["versions"][version]["state"] = "trying"
     state["trying"] = {"version": version, "previous": previous, "told": False}

@@ -1,4 +1,4 @@
-"""What a device does with good packages: install, update, go back; and with those that are not good enough."""
+"""What a device does with good packages: install, update, go back; and with those that fail there."""
 
 from __future__ import annotations
 

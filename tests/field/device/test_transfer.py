@@ -1,4 +1,4 @@
-"""What `edgeopt deploy` sends: only what is missing, from where it stopped, and nothing that was not listed."""
+"""What `edgeopt deploy` sends: only what is missing, from where it stopped, nothing that was not listed."""
 
 from __future__ import annotations
 
