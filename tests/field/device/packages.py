@@ -75,7 +75,9 @@ def root(
     return {
         "_type": "root", "spec_version": "1.0.31", "version": version, "expires": expires,
         "consistent_snapshot": True, "keys": everybody, "edgeopt": {"created": created},
-        "roles": {role: {"keyids": [key.id for key in keys], "threshold": n} for role, (keys, n) in roles.items()},
+        "roles": {
+            role: {"keyids": [key.id for key in keys], "threshold": n} for role, (keys, n) in roles.items()
+        },
     }  # fmt: skip
 
 
@@ -146,7 +148,8 @@ class Vendor:
         described = [self._variant(counter, x, found, **one) for one in variants]
         manifest = {
             "format": 1, "product": self.product, "counter": counter, "created": MADE, "variants": described,
-            "interface": {"inputs": [], "outputs": []}, "accuracy": None, "evidence": ["evidence/bom.cdx.json"],
+            "interface": {"inputs": [], "outputs": []}, "accuracy": None,
+            "evidence": ["evidence/bom.cdx.json"],
         }  # fmt: skip
         return {**found, "manifest.json": written(manifest)}
 
@@ -169,8 +172,8 @@ class Vendor:
             "tolerance": {"rtol": 1e-4, "atol": {"y": 1e-4}, "argmax_agreement": None},
             "requires": {"runtime": "onnxruntime", "runtime_range": ">=1.2", "python": ">=3.9", "machine": [],
                          "isa": [], "ram_bytes": None, "os": [], "opset": 13, **one.get("requires", {})},
-            "promise": {"latency_ms": one.get("latency_ms"), "peak_rss_bytes": None, "conditions": "sustained",
-                        "provenance": "measured"},
+            "promise": {"latency_ms": one.get("latency_ms"), "peak_rss_bytes": None,
+                        "conditions": "sustained", "provenance": "measured"},
         }  # fmt: skip
 
     def metadata(

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: said as such; what serves goes on, what is half there is not in the way."""
+"""Disks that are full or read-only: said as such, what serves goes on, what is half there is no obstacle."""
 
 from __future__ import annotations
 
