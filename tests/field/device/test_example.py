@@ -112,7 +112,8 @@ def server(real: Agent, vendor: Vendor, tmp_path: Path) -> Iterator[int]:
 def test_no_request_fails_through_updates(
     real: Agent, vendor: Vendor, tmp_path: Path, server: int, updates: int
 ) -> None:
-    reload = f'{sys.executable} -c \'import urllib.request as r; r.urlopen(r.Request("http://127.0.0.1:{server}/reload", b""))\''
+    post = f'import urllib.request as r; r.urlopen("http://127.0.0.1:{server}/reload", b"")'
+    reload = f"{sys.executable} -c '{post}'"
     real.wishes(on_switch=reload, health_url=f"http://127.0.0.1:{server}/health", trial_s=0)
     load = Load(server)
     clients = [threading.Thread(target=load.client) for _ in range(CLIENTS)]

@@ -1,4 +1,4 @@
-"""A machine loses its power at any step of an installation or of going back: what was not synchronised is gone.
+"""A machine loses its power while it installs or goes back, and all that was not synchronised yet.
 
 A virtual board is reset through its emulator: its file system (ext4 with a journal, as on most boards) keeps
 what had reached the disk. What a disk may do to itself without power is not simulated.
