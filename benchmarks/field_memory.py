@@ -2,7 +2,7 @@
 
 Installs, updates and pulls a package whose model has `--megabytes` (100 by default, a 25 M-parameter float32
 model) in the agent's own process and its children, with the real ONNX Runtime, and prints for each command
-model) in the agent's own process and its children, with the real ONNX Runtime; prints for each command the peak
+peak resident memory of the agent's process, and by how much that of the self-test's process is above one that
 loads the same model with the runtime alone. Promised: at most 60 MB each.
 """
 

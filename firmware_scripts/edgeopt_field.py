@@ -1145,9 +1145,8 @@ class Device:
         if before == release.version and state["versions"].get(before, {}).get("state") == "good":
             if self.is_intact(before):
                 return self.answer(before, counter(before), None)
-            if before := self.newest_good(
-                before
-            ):  # it is repaired in its place: something else serves meanwhile
+            before = self.newest_good(before)
+            if before:  # the damaged one is repaired in its place: something else serves meanwhile
                 self.point(before)
         self.assemble(release, variant)
         former = before if before and before != release.version else None
@@ -1249,9 +1248,11 @@ class Device:
 
     def take_back(self, reason: str) -> None:
         """Let the version before the trial serve again, and never try that one once more."""
-        trial = self.state()["trying"]
-        back = trial["previous"] if trial["previous"] and self.is_intact(trial["previous"]) else None
-        back = back or self.newest_good(trial["version"])
+        state = self.state()
+        trial = state["trying"]
+        back = trial["previous"]
+        if not (back and state["versions"].get(back, {}).get("state") == "good" and self.is_intact(back)):
+            back = self.newest_good(trial["version"])
         with (
             contextlib.suppress(OSError),
             self.changing() as state,
@@ -1542,10 +1543,10 @@ class Device:
 
     def spool(self, outcome: str, version: str | None, reason: str | None) -> None:
         """Keep a report until it can be sent; without an address there is nobody to tell."""
-        if not self.config["report"]:
-            return
-        identity = self.identity()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Failed):  # nothing may depend on a report
+            if not self.config["report"]:
+                return
+            identity = self.identity()
             with self.changing() as state:
                 state["sequence"] += 1
                 signed = {
