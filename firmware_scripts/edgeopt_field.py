@@ -357,7 +357,7 @@ class Metadata:
             require(
                 known and is_whole(role.get("threshold"), 1)
                 and len(set(map(str, role["keyids"]))) == len(role["keyids"])
-                and all(one in keys for one in role["keyids"]),
+                and set(role["keyids"]) <= set(keys or {}),
                 f"{self.name} has a role without keys, or whose keys are not there",
             )  # fmt: skip
         self.keys = {name: public_key(self.name, key) for name, key in (keys or {}).items()}
@@ -466,7 +466,8 @@ def chain(contents: list[tuple[str, bytes]]) -> dict[int, Metadata]:
     last: Metadata | None = None
     for name, content in contents:
         root = Metadata(name, content, "root")
-        root.require_no_stranger("root", *([last] if last else []), root)
+        if last or root.version == 1:  # else keys of a predecessor that is not known here have signed, too
+            root.require_no_stranger("root", *([last] if last else []), root)
         if last:
             require(
                 root.version == last.version + 1,
@@ -965,7 +966,7 @@ class Device:
     def staged(self, release: Release, metadata: dict[str, bytes]) -> Json:
         """Keep what an accepted release says, for `install_staged`."""
         variant, state = release.choose(), self.state()
-        lacking = []
+        lacking: list[Json] = []
         for path, digest, length in {one[1]: one for one in release.files(variant).values()}.values():
             have = self.objects / digest
             if not (have.is_file() and sha256(have) == digest):
@@ -974,6 +975,8 @@ class Device:
                 offset = min(begun.stat().st_size, length) if begun.is_file() else 0
                 lacking.append({"path": path, "sha256": digest, "length": length, "offset": offset})
         needed = sum(one["length"] - one["offset"] for one in lacking) + (1 << 20)
+        for _, digest, length in release.files(variant).values():
+            needed += length if is_shared(self.objects / digest) else 0
         self.require_room(needed)
         place = folder(self.staging / release.staging / "metadata")
         for name, content in {**metadata, MANIFEST: release.manifest}.items():
@@ -1014,7 +1017,8 @@ class Device:
         """Take files of a staged release: for each a line of JSON and its bytes from `offset` on; then {}."""
         release, _ = self.read_staged(staging)
         listed = dict(release.listed.values())
-        received, damaged = [], []
+        received: list[str] = []
+        damaged: list[str] = []
         while line := source.readline(4096):
             try:
                 head = json.loads(line)
@@ -1094,13 +1098,12 @@ class Device:
                 require(whole.hexdigest() == digest, f"{name} was changed after it was signed")
             said = self.staged(release, {f"metadata/{name}": content for name, content in metadata.items()})
             for one in said["missing"]:
-                pieces = part(stream, found[one["path"]])
+                stream.seek(found[one["path"]][0])
                 if not self.append(
-                    one["sha256"], 0, one["length"], lambda _, pieces=pieces: next(pieces, b"")
+                    one["sha256"], 0, one["length"], lambda most: stream.read(min(most, CHUNK))
                 ):
-                    raise Failed(
-                        "disk", f"{one['path']} is damaged as soon as it is written", "check the storage"
-                    )
+                    damage = f"{one['path']} is damaged as soon as it is written"
+                    raise Failed("disk", damage, "check the storage")
         return str(said["staging"])
 
     def assemble(self, release: Release, variant: str) -> None:
@@ -1227,7 +1230,7 @@ class Device:
 
     def complaint(self) -> str | None:
         """What the owner's health check has to complain of now."""
-        command = self.config["health_command"]
+        command: str | None = self.config["health_command"]
         if command and (why := run(command, CHECK_S, self.root, "the health check")):
             return why
         if url := self.config["health_url"]:
@@ -1304,10 +1307,10 @@ class Device:
     def newest_good(self, but: str | None) -> str | None:
         """The newest version that was good and is undamaged; one that was left if there is no other."""
         state = self.state()
-        good = [name for name, one in state["versions"].items() if one["state"] == "good" and name != but]
-        for name in sorted(
-            good, key=lambda name: (name not in state["blocked"], counter(name)), reverse=True
-        ):
+        versions: dict[str, Json] = state["versions"]
+        good = [name for name, one in versions.items() if one["state"] == "good" and name != but]
+        good.sort(key=lambda name: (name not in state["blocked"], counter(name)), reverse=True)
+        for name in good:
             if self.is_intact(name):
                 return name
         return None
@@ -1366,7 +1369,8 @@ class Device:
 
         Also counts how often that happens: an application that starts again and again is not well.
         """
-        if not self.versions.is_dir() or not (self.current or self.state()["versions"]):
+        known = self.state()["versions"].values() if self.versions.is_dir() else ()
+        if not (self.current or any(one["state"] in ("good", "trying") for one in known)):
             return {**self.answer(None, None, None), "changed": False}
         if self.is_busy():  # an installation has just switched, and watches over this start itself
             with self.changing() as state:
@@ -1513,7 +1517,7 @@ class Device:
         known = set(state["versions"]) | kept
         for path in [one for one in self.versions.iterdir() if one.name not in known]:
             remove(path, self.staging)
-        needed = set()
+        needed: set[str] = set()
         for place in [
             *self.versions.iterdir(),
             *(one for one in self.staging.iterdir() if (one / TARGETS).is_file()),
@@ -1758,8 +1762,19 @@ def serving(root: Path) -> str:
     return (root / "current").readlink().name
 
 
+def is_shared(path: Path) -> bool:
+    """Whether a version has this very file already."""
+    return path.is_file() and path.stat().st_nlink > 1
+
+
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name; where the file system knows no such thing, copy it."""
+    """Give a file a second name, or copy it where a version has it already or the disk knows no links.
+
+    Versions share no file: what the storage does to one must not reach the one that would take its place.
+    """
+    if is_shared(source):
+        store(target, pieces_of(source), 0o444)
+        return
     try:
         os.link(source, target)
     except OSError as error:
@@ -1776,7 +1791,7 @@ def run(command: str, limit_s: float, root: Path, what: str) -> str | None:
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-            env={**os.environ, **known}, start_new_session=True,
+            cwd=root, env={**os.environ, **known}, start_new_session=True,
         )  # fmt: skip
         try:
             status = process.wait(limit_s)
@@ -1916,7 +1931,9 @@ def load(root: str | Path | None = None) -> Model:
 # ---------------------------------------------------------------- self-test: in a process of its own
 
 TEST_S = 600.0
-TRIES, ROUNDS, ROUND_S = 3, 5, 0.1
+TRIES, ROUNDS, ROUND_S = 3, 5, 0.05
+ALIKE = 1.1
+"""So much slower than what serves is within the noise of so short a test, and not tried again."""
 
 
 def self_test(new: Path, before: Path | None, variant: Json, limit_ms: float | None) -> Json:
@@ -1950,13 +1967,14 @@ def self_test(new: Path, before: Path | None, variant: Json, limit_ms: float | N
                 rival.ask("time", 0.0)
         best: tuple[float, float | None] | None = None
         for _ in range(TRIES):
-            own, other = [], []
+            own: list[float] = []
+            other: list[float] = []
             for _ in range(ROUNDS):
                 own += subject.ask("time", ROUND_S)["ms"]
                 other += rival.ask("time", ROUND_S)["ms"] if rival else []
             now = (statistics.median(own), statistics.median(other) if other else None)
             best = min(best, now, key=lambda one: one[0]) if best else now
-            if (limit_ms is None or best[0] <= limit_ms) and (best[1] is None or best[0] <= best[1]):
+            if (limit_ms is None or best[0] <= limit_ms) and (best[1] is None or best[0] <= ALIKE * best[1]):
                 break
         facts["latency_ms"], facts["serving_latency_ms"] = best or (None, None)
         if limit_ms is not None and best and best[0] > limit_ms:
@@ -2077,7 +2095,8 @@ def timed(session: Any, place: Path, seconds: float) -> Json:
     """Milliseconds of inferences for some time, at least one; the first is not counted."""
     feeds = {name: one[0] for name, one in arrays(place / "golden/inputs.npz").items()}
     session.run(feeds)
-    found, end = [], time.perf_counter() + seconds
+    found: list[float] = []
+    end = time.perf_counter() + seconds
     while not found or time.perf_counter() < end:
         before = time.perf_counter()
         session.run(feeds)

@@ -113,6 +113,9 @@ def test_new_roots_are_followed_and_numbers_of_a_stolen_key_do_not_count(
     repository.version = 1
     repository.publish(2)
     assert agent.good("pull", repository.url)["counter"] == 2
+    vendor.rotate(Key(3))
+    repository.publish(3)
+    assert agent.good("pull", repository.url)["counter"] == 3
     assert (agent.root / "trust" / "2.root.json").read_bytes() == vendor.roots[1]
 
 
