@@ -43,6 +43,7 @@ def test_everything_that_ships_beside_the_code_is_in_it(wheel: Path) -> None:
     shipped |= {
         "edgeopt/_data/device_profiles/published_latency.csv",
         "edgeopt/_data/firmware_scripts/edgeopt_runner.py",
+        "edgeopt/_data/firmware_scripts/edgeopt_field.py",
         "edgeopt/_data/firmware_scripts/provision/frame.sh",
         "edgeopt/_data/firmware_scripts/provision/steps/runtime.sh",
         "edgeopt/_data/examples/cnn/model.onnx",
