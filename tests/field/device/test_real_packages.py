@@ -1,4 +1,4 @@
-"""What `edgeopt package` makes, on a device with the real runtime; and what the host refuses, a device refuses."""
+"""What `edgeopt package` makes is installed, with the real runtime; what the host refuses a device refuses."""
 
 from __future__ import annotations
 
