@@ -1,4 +1,4 @@
-"""What `edgeopt package` makes is installed, with the real runtime; what the host refuses a device refuses."""
+"""What `edgeopt package` makes is installed, with the real runtime; what the host refuses devices refuse."""
 
 from __future__ import annotations
 
