@@ -78,7 +78,7 @@ class Evaluator:
         """Build, prove the rewrites, check the size and the accuracy on the search part. No board time.
 
         Args:
-            full: Score on all samples, even when the drop can no longer pass.
+            full: Score on all samples, even when the drop can no longer pass or the file is too large.
         """
         try:
             artifact = self.builder.build(candidate)
@@ -87,17 +87,18 @@ class Evaluator:
         if refused := room.refusal(artifact, self.board.facts):
             return Prepared(candidate, failed=refused.message)
         prepared = Prepared(candidate, artifact)
-        if broken := (
-            self._broken_rewrite(candidate)
-            or self.objective.size_violation(artifact)
-            or self.objective.regression("size", artifact.size_bytes, self.original)
-        ):
+        if broken := self._broken_rewrite(candidate):
             return replace(prepared, infeasible=broken)
+        too_large = self.objective.size_violation(artifact) or self.objective.regression(
+            "size", artifact.size_bytes, self.original
+        )
+        if too_large and not full:
+            return replace(prepared, infeasible=too_large)
         try:
             accuracy = self._accuracy(artifact, full)
         except CandidateFailed as error:
             return replace(prepared, failed=error.message)
-        violation = self.objective.accuracy_violation(accuracy, self.original_score)
+        violation = too_large or self.objective.accuracy_violation(accuracy, self.original_score)
         return replace(prepared, accuracy=accuracy, infeasible=violation)
 
     def present(self, trial: Trial) -> Trial:
