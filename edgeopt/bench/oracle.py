@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edgeopt.core.errors import ConfigError
 from edgeopt.core.files import write_atomically
 from edgeopt.core.objective import REGRESSIONS, Limits, MaxDrop, Objective
 from edgeopt.core.region import Region
+from edgeopt.core.saving import Savings, savings_from_json, savings_to_json
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.core.trial import Trial
 from edgeopt.search.context import RegionNoise, RegionTimes
@@ -49,6 +50,7 @@ class Oracle:
     original_score: float | None
     region_ms: RegionTimes
     region_noise: RegionNoise
+    savings: Savings = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -124,6 +126,7 @@ class Oracle:
         return cls(
             header["about"], space, objective, trials, [row["source"] for row in rows],
             header["original_score"], header["region_ms"], header["region_noise"],
+            savings_from_json(header.get("savings", {})),
         )  # fmt: skip
 
     def _lines(self) -> list[dict[str, Any]]:
@@ -145,6 +148,7 @@ class Oracle:
             "original_score": self.original_score,
             "region_ms": self.region_ms,
             "region_noise": self.region_noise,
+            "savings": savings_to_json(self.savings),
         }
 
     def _rows(self) -> list[dict[str, Any]]:

@@ -95,4 +95,5 @@ def oracle_of(job: Job, trials: Sequence[Trial]) -> Oracle:
         original_score=job.evaluator.original_score,
         region_ms=job.context.region_ms(),
         region_noise=job.context.region_noise(),
+        savings=job.context.savings(),
     )

@@ -70,6 +70,7 @@ def replay(recorded: Recorded, way: Way, sampler: str, seed: int, budget: int) -
         original_score=lambda: oracle.original_score,
         region_ms=lambda: oracle.region_ms,
         region_noise=lambda: oracle.region_noise,
+        savings=lambda: oracle.savings,
     )  # fmt: skip
     begun = time.monotonic()
     study = started(context, sampler, seed, oracle.given, answers.instead)

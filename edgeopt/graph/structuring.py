@@ -15,7 +15,8 @@ import onnx_ir as ir
 from edgeopt.core.digest import value_digest
 from edgeopt.core.errors import CandidateFailed, ModelError
 from edgeopt.core.region import Region
-from edgeopt.core.space import DecisionPoint
+from edgeopt.core.saving import Savings
+from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.graph import calibration, structure
 from edgeopt.graph.calibration import Ranges, Samples
 from edgeopt.graph.model import Model, to_bytes
@@ -24,6 +25,7 @@ from edgeopt.graph.structure._distilled import Learnt, LearntStore
 from edgeopt.graph.structure._kept import Kept
 from edgeopt.graph.structure._knowledge import Knowledge, prepared
 from edgeopt.graph.structure._recovery import recover
+from edgeopt.graph.structure._savings import savings
 
 if TYPE_CHECKING:
     from edgeopt.graph.training.samples import Lessons
@@ -128,6 +130,14 @@ class Structures:
         if len(self._variants) > KEPT_VARIANTS:
             self._variants.popitem(last=False)
         return self._variants[key]
+
+    def savings(self, space: SearchSpace) -> Savings:
+        """What each option of the structure decisions saves; nothing is refitted.
+
+        Raises:
+            CandidateFailed: A calibration sample cannot be computed.
+        """
+        return savings(self._knowledge, space)
 
     def _made(self, decisions: Mapping[str, str], refitted: bool) -> Variant:
         graph = self._knowledge.graph.clone()

@@ -27,6 +27,7 @@ from edgeopt.core.measurement import Protocol
 from edgeopt.core.objective import SCREENING_SLACK, Objective
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
+from edgeopt.core.saving import Savings
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.evaluate import Evaluator
@@ -165,14 +166,16 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
             original_score=lambda: evaluator.original_score,
             region_ms=lambda: store.notes.get("region_ms") or {},
             region_noise=lambda: noise,
+            savings=lambda: savings,
             policy=policy or InitialPolicy(),
         )
+        structures = _structures(options, inputs, space) if restructures else None
         builder = Builder(
             inputs.model, space, ranges, options.output / "artifacts", max_opset, max_ir,
             unsigned=wants_unsigned(board.facts.machine),
             seven_bits=saturates(board.facts.machine, board.facts.features),
             statistics=_statistics(options, inputs) if ranges is not None else None,
-            structures=_structures(options, inputs, space) if restructures else None,
+            structures=structures,
             litert=_litert(options, inputs, space, runtimes),
         )  # fmt: skip
         with (
@@ -190,6 +193,7 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         ):
             if store.notes.get(kept.NOTE) != (asked := kept.to_json(options)):
                 store.note(kept.NOTE, asked)
+            savings = _savings(structures, space, observer)
             noise = _noise(options, inputs, space, ranges, board, probe, observer)
             host = Host(inputs.batch, probe, host_options(inputs.model))
             evaluator = _evaluator(options, profile, inputs, board, builder, host, observer)
@@ -248,6 +252,17 @@ def _litert(
         space, runtimes.worker, options.output / "artifacts" / "litert", inputs.calibration,
         inputs.some_samples, inputs.fixed,
     )  # fmt: skip
+
+
+def _savings(structures: Structures | None, space: SearchSpace, observer: Observer) -> Savings:
+    """What each change of structure saves; nothing where none is searched."""
+    if structures is None:
+        return {}
+    try:
+        return structures.savings(space)
+    except CandidateFailed as error:
+        observer.announce(f"what changes of structure save is learned from trials alone: {error.message}")
+        return {}
 
 
 def _noise(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeopt.core.candidate import ONNXRUNTIME, RUNTIME, Candidate
 from edgeopt.core.objective import Objective
+from edgeopt.core.saving import Savings
 from edgeopt.core.space import SearchSpace
 from edgeopt.core.trial import Trial
 from edgeopt.search.initial import InitialPolicy
@@ -24,6 +25,10 @@ RegionNoise = Mapping[str, Mapping[str, float]]
 
 
 def _nothing() -> Mapping[str, Mapping[str, float]]:
+    return {}
+
+
+def _no_savings() -> Savings:
     return {}
 
 
@@ -45,6 +50,7 @@ class SearchContext:
         region_ms: Measured times of regions; may be empty.
         region_noise: Noise of precision options, computed on the host; may be empty.
         policy: What an agent starts from.
+        savings: How much less work options of structure leave; may be empty.
     """
 
     space: SearchSpace
@@ -56,6 +62,7 @@ class SearchContext:
     region_ms: Callable[[], RegionTimes] = _nothing
     region_noise: Callable[[], RegionNoise] = _nothing
     policy: InitialPolicy = field(default_factory=InitialPolicy)
+    savings: Callable[[], Savings] = _no_savings
 
     def under(self, runtime: str) -> SearchContext:
         """What a sampler is given that decides all but the runtime: its trials and its options only.

@@ -55,7 +55,7 @@ def _of_figure(
     codes: Codes,
 ) -> Floats:
     """`(B, 3)` value and the ends of its interval, in the figure's unit."""
-    model = FigureModel(layout, figure, context.region_ms())
+    model = FigureModel(layout, figure, context.region_ms(), savings=context.savings())
     model.fit(
         layout.encode([t.candidate for t, _ in known]),
         np.array([value for _, value in known], dtype=np.float64),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeopt.core.saving import Savings
 from edgeopt.search.bayes import Floats, Posterior, regress, subset
 from edgeopt.search.context import RegionTimes
 from edgeopt.search.layout import FAMILIES, Codes, Layout
@@ -67,10 +68,15 @@ class FigureModel:
     """A log-figure relative to the default model's, fitted on all candidates whose figure is known."""
 
     def __init__(
-        self, layout: Layout, figure: str, region_ms: RegionTimes | None = None, boundaries: bool = True
+        self,
+        layout: Layout,
+        figure: str,
+        region_ms: RegionTimes | None = None,
+        boundaries: bool = True,
+        savings: Savings | None = None,
     ) -> None:
         self.layout = layout
-        self.prior: Prior = build(layout, figure, region_ms or {}, boundaries)
+        self.prior: Prior = build(layout, figure, region_ms or {}, boundaries, savings)
         words = len(layout.words)
         self._boundaries = boundaries
         self._pairs = words * words

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from edgeopt.core.saving import Saving, Savings
 from edgeopt.core.space import DecisionPoint
 from edgeopt.search.context import RegionTimes
 from edgeopt.search.layout import Layout
@@ -81,11 +82,33 @@ def region_shares(layout: Layout, figure: str, region_ms: RegionTimes) -> Floats
     return np.asarray(shares / max(shares.sum(), 1e-12))
 
 
-def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool) -> Prior:
+def saved_share(layout: Layout, figure: str, saving: Saving) -> float:
+    """How much of the default model's figure an option of structure is expected to save.
+
+    Of times, its share of the work: operations, and bytes moved at the machine balance.
+    """
+    regions = layout.space.regions
+    weights = float(sum(r.weight_bytes for r in regions))
+    if figure == "size":
+        saved, whole = saving.weight_bytes, weights
+    elif figure == "memory":
+        saved, whole = saving.weight_bytes, weights + sum(r.output_bytes for r in regions)
+    else:
+        moved = sum(r.input_bytes + r.output_bytes for r in regions)
+        saved = saving.flops + FLOPS_PER_BYTE * saving.moved_bytes
+        whole = sum(r.flops for r in regions) + FLOPS_PER_BYTE * (weights + moved)
+    return float(np.clip(saved / max(whole, 1e-12), 0.0, 1.0))
+
+
+def build(
+    layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool, savings: Savings | None = None
+) -> Prior:
     """The prior of one figure (`latency`, `size`, ...) of one space.
 
     Args:
         boundaries: False leaves out what neighbours cost each other (only to show that it is needed).
+        savings: Of options of structure; where there is none, an option is believed to save the share that it
+            says it leaves out.
     """
     timed = figure in TIMED
     shares = region_shares(layout, figure, region_ms)
@@ -104,14 +127,19 @@ def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool)
             if point.family == "runtime":
                 runtime_mean[column], runtime_spread[column] = _runtime(point, option, timed)
                 continue
-            trust = 1.0
-            if (p, k) in ratios:
+            trust, scale = 1.0, share
+            saving = (savings or {}).get(point.site, {}).get(option)
+            if saving is not None:
+                # The change may reach beyond its region, as a smaller picture does.
+                mean[column] = -saved_share(layout, figure, saving)
+                scale = max(-mean[column], 0.1 * share)
+            elif (p, k) in ratios:
                 mean[column], trust = ratios[p, k], TABLE_TRUST
             elif point.family == "rewrite":
                 mean[column] = -REWRITE_SAVING * share
             elif point.family == "structure":
                 mean[column] = -_left_out(option) * share
-            everywhere, pattern, own = (share * trust * s for s in SPREADS[point.family])
+            everywhere, pattern, own = (scale * trust * s for s in SPREADS[point.family])
             rows += [
                 (column, ("everywhere", point.family, point.name, option), everywhere),
                 (column, ("pattern", int(layout.group[p]), k), pattern),
@@ -133,8 +161,9 @@ def build(layout: Layout, figure: str, region_ms: RegionTimes, boundaries: bool)
 
 
 def _left_out(option: str) -> float:
-    """What a structure leaves out, where it says its share (`0.75`): as much of the region's cost is expected
-    to go. What its consumers save is learned."""
+    """What a structure leaves out, where its option says the share that stays (`0.75`) and no changed graph
+    was looked at: as much of the region's cost is expected to go. What its consumers save is learned.
+    """
     try:
         kept = float(option)
     except ValueError:

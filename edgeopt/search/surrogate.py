@@ -45,7 +45,9 @@ class Surrogate:
         self.layout, self._name = layout, context.objective.name
         self.allowed_drop = context.allowed_drop()
         self.accuracy = self._fit_accuracy(history, context.region_noise())
-        self.objective = FigureModel(layout, context.objective.name, context.region_ms())
+        self.objective = FigureModel(
+            layout, context.objective.name, context.region_ms(), savings=context.savings()
+        )
         measured = [t for t in history if _figure(context, t) is not None]
         values = np.array([_figure(context, t) for t in measured], dtype=np.float64)
         self.codes = layout.encode([t.candidate for t in measured])
@@ -122,7 +124,7 @@ class Surrogate:
             bound = min(limits.get(figure, np.inf), ceilings.get(figure, np.inf))
             if figure not in limits and all(value <= bound for _, value in known):
                 continue  # nothing yet is much worse than the original
-            model = FigureModel(self.layout, figure, context.region_ms())
+            model = FigureModel(self.layout, figure, context.region_ms(), savings=context.savings())
             model.fit(
                 self.layout.encode([t.candidate for t, _ in known]),
                 np.array([value for _, value in known], dtype=np.float64),
