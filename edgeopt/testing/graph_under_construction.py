@@ -118,6 +118,10 @@ class Graph:
         self.values += outputs
         return outputs
 
+    def floats(self) -> list[Tensor]:
+        """The values that most layers take."""
+        return [value for value in self.values if value.kind == "float32"]
+
     def proto(self) -> onnx.ModelProto:
         """The model: its outputs are what nothing reads, and one more value that something does."""
         computed = [value for value in self.values if value not in self.inputs]

@@ -35,7 +35,7 @@ STEPS = graph_steps.STEPS + graph_steps_of_sequences.STEPS
 RTOL = 1e-3
 """Largest error after all rewrites, relative to the largest magnitude of an output."""
 
-_SHAPES = ((1, 3, 6, 6), (2, 4, 5, 5), (1, 4, 8), (2, 3, 4), (1, 2, 7, 3), (4, 6), (1, 8), (3, 1, 4), (5,))
+SHAPES = ((1, 3, 6, 6), (2, 4, 5, 5), (1, 4, 8), (2, 3, 4), (1, 2, 7, 3), (4, 6), (1, 8), (3, 1, 4), (5,))
 
 
 @st.composite
@@ -52,11 +52,11 @@ def models(draw: st.DrawFn, max_steps: int = 8, opsets: tuple[int, ...] = OPSETS
 
     graph = Graph(choose(opsets), choose, draw(st.integers(0, 999)))
     for _ in range(choose([1, 1, 2])):
-        graph.input(choose(_SHAPES))
+        graph.input(choose(SHAPES))
     if choose([False, True]):
         graph.input(choose([(3,), (1, 4)]), "int64")
     for _ in range(draw(st.integers(1, max_steps))):
-        floats = [value for value in graph.values if value.kind == "float32"]
+        floats = graph.floats()
         choose(STEPS)(graph, choose(floats[-4:] if choose([False, True, True]) else floats))
     if not graph.nodes:
         graph.add("Relu", [graph.values[0]], graph.values[0].shape)
