@@ -15,13 +15,11 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
-import json
-import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.policy_gain import search, table
+from benchmarks.policy_gain import run_missing, table
 from edgeopt.search.simulated import SimulatedBoard
 from edgeopt.search.spaces import random_space
 
@@ -40,23 +38,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--show", action="store_true", help="run nothing")
     asked = parser.parse_args()
-    runs = [json.loads(line) for path in [asked.output] if path and path.exists() for line in path.open()]
-    done = {(r["board"], r["seed"], r["way"]) for r in runs}
-    for seed in range(asked.seeds):
-        for number in range(0 if asked.show else asked.boards):
-            board = structured(number, asked.largest)
-            for way in asked.ways:
-                if (number, seed, way) in done:
-                    continue
-                start = time.process_time()
-                gains = search(board, way, seed, asked.trials)
-                took = time.process_time() - start
-                run = {"board": number, "regions": len(board.space.regions), "seed": seed, "way": way}
-                runs.append(run | {"gains": gains, "cpu_s": took})
-                if asked.output:
-                    with asked.output.open("a") as stream:
-                        stream.write(json.dumps(runs[-1]) + "\n")
-    table(runs, asked.ways)
+    table(run_missing(asked, lambda number: structured(number, asked.largest)), asked.ways)
 
 
 def structured(number: int, largest: int) -> SimulatedBoard:

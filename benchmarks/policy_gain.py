@@ -21,6 +21,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,12 +52,17 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--show", action="store_true", help="run nothing")
     asked = parser.parse_args()
-    runs = [json.loads(line) for path in [asked.output] if path and path.exists() for line in path.open()]
     real = [space for path in asked.models if (space := space_of(path)) is not None]
+    table(run_missing(asked, lambda number: held_out(number, real)), asked.ways)
+
+
+def run_missing(asked: argparse.Namespace, board_of: Callable[[int], SimulatedBoard]) -> list[dict[str, Any]]:
+    """All runs: those in the file that `asked` names, and those that it lacks."""
+    runs = [json.loads(line) for path in [asked.output] if path and path.exists() for line in path.open()]
     done = {(r["board"], r["seed"], r["way"]) for r in runs}
     for seed in range(asked.seeds):
         for number in range(0 if asked.show else asked.boards):
-            board = held_out(number, real)
+            board = board_of(number)
             for way in asked.ways:
                 if (number, seed, way) in done:
                     continue
@@ -68,7 +74,7 @@ def main() -> None:
                 if asked.output:
                     with asked.output.open("a") as stream:
                         stream.write(json.dumps(runs[-1]) + "\n")
-    table(runs, asked.ways)
+    return runs
 
 
 def held_out(number: int, real: list[SearchSpace]) -> SimulatedBoard:
