@@ -12,7 +12,7 @@ import onnx_ir
 from numpy.typing import NDArray
 
 from edgeopt.graph.flops import nbytes, sizes
-from edgeopt.graph.reading import bodies, has_subgraph
+from edgeopt.graph.reading import WITH_BODY, has_subgraph, subgraphs
 
 MAX_FOLDED_BYTES = 1 << 18
 """A folded result may have this many bytes, or as many as the constants that it replaces."""
@@ -86,16 +86,24 @@ def same_initializer(graph: onnx_ir.Graph, name: str, array: NDArray[np.generic]
 
 def free_name(graph: onnx_ir.Graph, name: str) -> str:
     """`name`, or `name_2`, `name_3`, ... if a value of the graph or its subgraphs is called so already."""
-    taken: set[str] = set()
-    for holder in (graph, *bodies(graph)):
-        taken.update(str(value.name) for value in holder.inputs)
-        taken.update(holder.initializers)
-        taken.update(str(output.name) for node in holder for output in node.outputs)
     unique, number = name, 1
-    while unique in taken:
+    while _is_taken(graph, unique):
         number += 1
         unique = f"{name}_{number}"
     return unique
+
+
+def _is_taken(graph: onnx_ir.Graph, name: str) -> bool:
+    if name in graph.initializers or any(value.name == name for value in graph.inputs):
+        return True
+    for node in graph:
+        for output in node.outputs:
+            if output.name == name:
+                return True
+        has_body = node.domain or node.op_type in WITH_BODY
+        if has_body and any(_is_taken(body, name) for body in subgraphs(node)):
+            return True
+    return False
 
 
 def lift(model: onnx_ir.Model) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir
 
-_WITH_BODY = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+WITH_BODY = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 """ONNX's operators that hold graphs; of others' operators, any may."""
 
 
@@ -31,7 +31,7 @@ def subgraphs(node: onnx_ir.Node) -> Iterator[onnx_ir.Graph]:
 def bodies(graph: onnx_ir.Graph) -> Iterator[onnx_ir.Graph]:
     """All graphs inside a graph, however deep: what `Graph.subgraphs` gives, several times faster."""
     for node in graph:
-        if node.domain or node.op_type in _WITH_BODY:
+        if node.domain or node.op_type in WITH_BODY:
             for body in subgraphs(node):
                 yield body
                 yield from bodies(body)

@@ -36,9 +36,8 @@ def needed_ir_version(model: onnx_ir.Model) -> int:
         needed.append(versions.get((domain or "ai.onnx", version), 0))
     if model.functions:
         needed.append(8)
-    for value in _values(model):
-        if value.dtype is not None:
-            needed.append(_DTYPE_IR_VERSION.get(value.dtype.name, 0))
+    dtypes = {value.dtype for value in _values(model)} - {None}
+    needed += [_DTYPE_IR_VERSION.get(dtype.name, 0) for dtype in dtypes]
     return max(needed)
 
 

@@ -164,7 +164,9 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor of a constant: an initializer (`graph.model.load` makes sure that callers cannot override
     it) or a Constant node.
     """
-    return None if value is None else ir.convenience.get_const_tensor(value)
+    if value is None or value.const_value is not None:
+        return None if value is None else value.const_value
+    return ir.convenience.get_const_tensor(value)
 
 
 def _tensor(value: ir.Value) -> ir.TensorProtocol:

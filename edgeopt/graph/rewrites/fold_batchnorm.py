@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from onnxscript.rewriter.pattern import MatchResult, RewriteRule
 
 from edgeopt.graph.constants import array_of, constant_of
+from edgeopt.graph.derived import derived
 from edgeopt.graph.matching import PatternRule
 from edgeopt.graph.reading import producer_of
 from edgeopt.graph.rewrites import Example
@@ -39,6 +40,9 @@ from edgeopt.graph.rewrites import Example
 ORDER = 40
 EXACT = True
 RTOL = 1e-4
+
+_LAYOUT = ("group", "transB")
+"""Attributes that say how a weight is laid out."""
 
 
 class FoldBatchNorm:
@@ -76,21 +80,30 @@ class FoldBatchNorm:
         gamma, beta, mean, variance = (_double(value) for value in norm.inputs[1:5])
         attributes = dict(product.attributes)
         bias_scale = attributes.pop("beta").as_float() if "beta" in attributes else 1.0  # Gemm's C
-        has_bias = len(product.inputs) > 2 and product.inputs[2] is not None
-        bias = bias_scale * _double(product.inputs[2]) if has_bias else np.zeros_like(mean)
-        given = constant_of(product.inputs[1])
-        kind, weight = given.dtype, np.empty_like(given, order="C")
+        bias_of = product.inputs[2] if len(product.inputs) > 2 else None
+        epsilon = norm.attributes.get_float("epsilon", 1e-5)
+        form = (self._op_type, bias_scale, epsilon, *(product.attributes.get_int(n, 0) for n in _LAYOUT))
         with np.errstate(all="ignore"):
-            factor = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", 1e-5))
-            scales = self._per_channel(factor, product, weight.shape)
-            np.multiply(given, scales, out=weight, dtype=np.float64, casting="unsafe")  # no copy in double
-            bias = ((bias - mean) * factor + beta).astype(kind)
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            factor = gamma / np.sqrt(variance + epsilon)
+
+            def make_weight() -> NDArray[np.generic]:
+                given = constant_of(product.inputs[1])
+                scaled = np.empty_like(given, order="C")
+                scales = self._per_channel(factor, product, given.shape)
+                return np.multiply(given, scales, out=scaled, dtype=np.float64, casting="unsafe")  # no copy
+
+            def make_bias() -> NDArray[np.generic]:
+                bias = bias_scale * _double(bias_of) if bias_of is not None else np.zeros_like(mean)
+                return ((bias - mean) * factor + beta).astype(constant_of(product.inputs[1]).dtype)
+
+            weight = derived([*norm.inputs[1:5], product.inputs[1]], ("batchnorm weight", *form), make_weight)
+            bias = derived([*norm.inputs[1:5], *product.inputs[1:]], ("batchnorm bias", *form), make_bias)
+        if not (np.isfinite(weight.numpy()).all() and np.isfinite(bias.numpy()).all()):
             return MatchResult().fail("the folded weight overflows its type", norm)
         return getattr(op, self._op_type)(
             x,
-            op.initializer(onnx_ir.tensor(weight), name=f"{normalized.name}_weight"),
-            op.initializer(onnx_ir.tensor(bias), name=f"{normalized.name}_bias"),
+            op.initializer(weight, name=f"{normalized.name}_weight"),
+            op.initializer(bias, name=f"{normalized.name}_bias"),
             **attributes,
         )
 
