@@ -138,7 +138,7 @@ def build(
             elif point.family == "rewrite":
                 mean[column] = -REWRITE_SAVING * share
             elif point.family == "structure":
-                mean[column] = -_left_out(option) * share
+                mean[column] = -left_out(option) * share
             everywhere, pattern, own = (scale * trust * s for s in SPREADS[point.family])
             rows += [
                 (column, ("everywhere", point.family, point.name, option), everywhere),
@@ -160,15 +160,13 @@ def build(
     return Prior(mean, _spread(rows, size), shares, edge_scale, runtime_mean, runtime_spread)
 
 
-def _left_out(option: str) -> float:
-    """What a structure leaves out, where its option says the share that stays (`0.75`) and no changed graph
+def left_out(option: str) -> float:
+    """What a structure leaves out, where its option says the share that stays (`75%`) and no changed graph
     was looked at: as much of the region's cost is expected to go. What its consumers save is learned.
     """
-    try:
-        kept = float(option)
-    except ValueError:
-        return 0.0
-    return 1 - kept if 0 < kept < 1 else 0.0
+    percent = option.removesuffix("%")
+    kept = float(percent) / 100 if percent != option and percent.replace(".", "", 1).isdigit() else 1.0
+    return 1 - min(kept, 1.0)
 
 
 def _spread(rows: list[tuple[int, Hashable, float]], size: int) -> csr_array:

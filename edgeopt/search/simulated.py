@@ -26,6 +26,7 @@ from edgeopt.search.context import RegionNoise, RegionTimes, SearchContext
 from edgeopt.search.initial import InitialPolicy
 from edgeopt.search.layout import FAMILIES, Codes, Layout
 from edgeopt.search.neighbours import uniform
+from edgeopt.search.prior import left_out
 
 Floats = NDArray[np.float64]
 
@@ -202,7 +203,7 @@ def _draw(layout: Layout, core: str, allowed: float, rng: np.random.Generator) -
                 factor[p, k] = _runtime(point.name, option, point.default, rng)
             elif point.family == "structure":
                 kept[p, k], read[p, k], drop[p, k] = _narrowed(
-                    float(option), regions[r].name, sensitivity, rng
+                    1 - left_out(option), regions[r].name, sensitivity, rng
                 )
             elif point.family == "quantization":
                 drop[p, k] = 0.1 * allowed * rng.normal()

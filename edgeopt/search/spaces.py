@@ -40,7 +40,7 @@ class _Network:
         return name
 
 
-WIDTHS = ("1", "0.75", "0.5", "0.25")
+WIDTHS = ("100%", "75%", "50%", "25%")
 """Shares of a layer's units that may be left, the default first."""
 
 

@@ -64,7 +64,11 @@ def models(draw: st.DrawFn, name: str | None = None, max_steps: int = 3) -> onnx
     whole = _part(example, "example_")
     if wanted := _floats(whole.graph.input):
         front = grown(choose(SHAPES))
-        made = [(_fitted(front, choose(front.floats()), shape).name, name) for name, shape in wanted.items()]
+        given = [choose(front.floats()) for _ in wanted]  # before any is fitted: those must stay outputs
+        made = [
+            (_fitted(front, value, shape).name, name)
+            for value, (name, shape) in zip(given, wanted.items(), strict=True)
+        ]
         whole = compose.merge_models(
             _part(front.proto(), "front_"), whole, [(f"front_{a}", b) for a, b in made]
         )

@@ -12,6 +12,7 @@ Each check raises `AssertionError` with a message that says which example broke 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ def check_rewrite(name: str, folder: Path) -> None:
     check_declaration(name, rewrite)
     for index, example in enumerate(rewrite.EXAMPLES):
         check_example(name, rewrite, example, folder / f"{name}_{index}.onnx")
+    check_among_others(name, rewrite, folder / f"{name}.onnx")
 
 
 def check_declaration(name: str, rewrite: Rewrite) -> None:
@@ -83,6 +85,20 @@ def check_example(name: str, rewrite: Rewrite, example: Example, path: Path) -> 
         equivalence.check(original, to_bytes(outcome.graph), [], run, rtol=rewrite.RTOL)
     except RewriteError as error:
         raise AssertionError(f"{where}{error.message}") from error
+
+
+def check_among_others(name: str, rewrite: Rewrite, path: Path) -> None:
+    """It applies to one of its examples beside all usual rewrites, too: else hardly a model would have it."""
+    applied: Counter[str] = Counter()
+    for example in rewrite.EXAMPLES:
+        graph = example_model(example, path)
+        tagged = graph.ir.clone()
+        tag(tagged, regions(graph))
+        done = rewriting.apply(tagged, lambda other, _: other == name or rewriting.is_usual(other))
+        applied.update(each.rewrite for each in done)
+        if applied[name]:
+            return
+    raise AssertionError(f"{name}: other rewrites leave nothing to it in its examples: {dict(applied)}")
 
 
 def example_model(example: Example, path: Path) -> Model:

@@ -13,7 +13,7 @@ from edgeopt.search.surrogate import Surrogate
 from edgeopt.search.view import View
 from edgeopt.search.walk import Walk
 
-WIDE = chain(8, widths=("1", "0.75", "0.5"))
+WIDE = chain(8, widths=("100%", "75%", "50%"))
 
 
 def context_of(space, candidates, ms):
@@ -25,7 +25,9 @@ def cost_ms(candidate):
     """Narrow is fast everywhere, and more so in int8."""
     decided = dict(candidate.decisions)
     return sum(
-        float(option) * (0.4 if decided["precision@" + site.partition("@")[2]] == "int8" else 1.0)
+        float(option.rstrip("%"))
+        / 100
+        * (0.4 if decided["precision@" + site.partition("@")[2]] == "int8" else 1.0)
         for site, option in decided.items()
         if site.startswith("structure")
     )

@@ -11,8 +11,10 @@ Weights: none; x is (N, C, *spatial).
 
 Does not apply when:
     - the axes are not exactly all the spatial ones, or are not constant,
+    - a reduction of three axes: its last one mostly holds features, and the mean is a part of a LayerNorm,
     - the window is smaller than the map, moves, or counts padding,
-    - x is not of floats, or a shape is not known.
+    - x is not float32: onnxruntime pools nothing else on processors, and reduces more types,
+    - a shape is not known.
 
 onnxruntime computes ReduceMean over the last axes about as fast as GlobalAveragePool; after a Conv only the
 latter stays in the blocked layout of its extended optimizations.
@@ -30,7 +32,7 @@ import numpy as np
 import onnx_ir
 
 from edgeopt.graph.constants import add_initializer, array_of
-from edgeopt.graph.convolution import FLOATS, Geometry
+from edgeopt.graph.convolution import Geometry
 from edgeopt.graph.flops import sizes
 from edgeopt.graph.matching import Found, NodeRule, Refusal, chain, made
 from edgeopt.graph.rewrites import Example
@@ -53,9 +55,11 @@ def look(graph: onnx_ir.Graph, node: onnx_ir.Node) -> Found | Refusal | None:
     read = sizes(value)
     if value is None or read is None or written is None or len(read) not in (3, 4, 5):
         return None
-    if value.dtype not in FLOATS or math.prod(read) == 0:
+    if value.dtype != onnx_ir.DataType.FLOAT or math.prod(read) == 0:
         return None
     if node.op_type.startswith("Reduce"):
+        if len(read) == 3:
+            return None
         axes = _axes(node, len(read))
         if axes is None:
             return Refusal("the axes are not constant")

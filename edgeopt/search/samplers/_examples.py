@@ -40,5 +40,5 @@ SMALL = chain(4)
 """64 candidates."""
 LONG = chain(30)
 """More candidates than could ever be enumerated."""
-STRUCTURED = chain(4, widths=("1", "0.75", "0.5"))
+STRUCTURED = chain(4, widths=("100%", "75%", "50%"))
 """81 structures."""
