@@ -1,9 +1,10 @@
 """Compute what follows an embedding once for the whole table, not for every index at run time.
 
-    Gather(T, i) @ W = Gather(T @ W, i);   Gather(T, i) * s + b = Gather(T * s + b, i)
+    Gather(T, i) @ W = Gather(T @ W, i);   Gather(T, i) * s + b = Gather(T * s + b, i);   f(T[i]) = f(T)[i]
 
 Before:
-    MatMul(Gather(T, i), W), Add(Gather(T, i), b); also Sub, Mul and Div
+    MatMul(Gather(T, i), W), Add(Gather(T, i), b); also Sub, Mul and Div;
+    Relu, Sigmoid, Tanh, Erf, Gelu and com.microsoft.FastGelu of Gather(T, i)
 After:
     Gather(T', i)
 
@@ -43,6 +44,71 @@ _Function = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.floa
 _FUNCTIONS: dict[str, _Function] = {
     "MatMul": np.matmul, "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide,
 }  # fmt: skip
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.special import erf  # a tenth of a second to import
+
+    return np.asarray(erf(x))
+
+
+def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 * x * (1 + _erf(x / np.sqrt(2)))
+
+
+def _tanh_gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+_OF_ONE: dict[tuple[str, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    ("", "Relu"): lambda x: np.maximum(x, 0), ("", "Sigmoid"): _sigmoid, ("", "Tanh"): np.tanh,
+    ("", "Erf"): _erf, ("", "Gelu"): _gelu, ("com.microsoft", "Gelu"): _gelu,
+    ("com.microsoft", "FastGelu"): _tanh_gelu,
+}  # fmt: skip
+
+
+class FunctionOfGather:
+    """A function of each number that a Gather takes out of a constant table."""
+
+    def find(self, model: onnx_ir.Model, node: onnx_ir.Node) -> Found | Refusal | None:
+        """See `edgeopt.graph.rewrites.Rule`."""
+        function = _OF_ONE.get((node.domain, node.op_type))
+        gather = before(node.inputs[0], {"Gather"}) if function is not None else None
+        table = array_of(gather.inputs[0]) if gather is not None else None
+        if function is None or gather is None or table is None or table.dtype.kind != "f":
+            return None
+        if any(value is not None for value in node.inputs[1:]):
+            return Refusal("it adds a bias of its own")
+        if is_shared(gather.outputs[0]) or gather.inputs[0] is None or is_shared(gather.inputs[0]):
+            return ELSEWHERE
+        if node.attributes.get_string("approximate", "none") == "tanh":
+            function = _tanh_gelu
+        return Found((gather, node), partial(_apply, model.graph, node, gather, table, function))
+
+
+def _apply(
+    graph: onnx_ir.Graph,
+    node: onnx_ir.Node,
+    gather: onnx_ir.Node,
+    table: NDArray[np.generic],
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> Sequence[onnx_ir.Node] | None:
+    with np.errstate(all="ignore"):
+        computed = function(table.astype(np.float64)).astype(table.dtype)
+    return _gathered(graph, node, gather, computed) if np.isfinite(computed).all() else None
+
+
+def _gathered(
+    graph: onnx_ir.Graph, node: onnx_ir.Node, gather: onnx_ir.Node, table: NDArray[np.generic]
+) -> Sequence[onnx_ir.Node]:
+    output = node.outputs[0]
+    weight = add_initializer(graph, f"{output.name}_table", table)
+    new = made("Gather", [weight, gather.inputs[1]], sizes(output), output.dtype, gather.attributes.values())
+    return replace(graph, node, [new])
 
 
 class GatherOfConstant:
@@ -105,13 +171,10 @@ def _fold(
         folded = computed.astype(table.dtype)
     if not np.isfinite(folded).all():
         return None
-    output = node.outputs[0]
-    weight = add_initializer(graph, f"{output.name}_table", folded)
-    new = made("Gather", [weight, gather.inputs[1]], sizes(output), output.dtype, gather.attributes.values())
-    return replace(graph, node, [new])
+    return _gathered(graph, node, gather, folded)
 
 
-RULES = (GatherOfConstant(),)
+RULES = (GatherOfConstant(), FunctionOfGather())
 
 
 def _example(body: str, becomes: tuple[str, ...] | None, reason: str = "", columns: int = 2) -> Example:
@@ -135,4 +198,7 @@ EXAMPLES = (
     _example("y = Add(g, z)", None, "computed"),
     _example("m = Mul(g, g) y = Add(m, b)", None, ""),
     _example("y = Sub(b, g)", ("Gather",)),
+    _example("s = Sigmoid(g) y = Tanh(s)", ("Gather",)),
+    _example("m = Add(g, b) y = Relu(m)", ("Gather",)),
+    _example("m = Neg(g) y = Relu(m)", None, ""),
 )
