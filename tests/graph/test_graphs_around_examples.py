@@ -1,4 +1,4 @@
-"""Exact rewrites apply in the midst of random graphs too, beside all others, and these keep their outputs."""
+"""Exact rewrites apply amid random graphs too, beside all others, and these keep their outputs."""
 
 from __future__ import annotations
 
