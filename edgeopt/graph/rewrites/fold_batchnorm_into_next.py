@@ -17,7 +17,7 @@ Does not apply when:
     - a folded number is not finite in its type.
 
 Only the search makes it: what is quantized then is x itself, whose channels may differ far more than those of
-what is normalized. Measured on one x86 core, in interleaved runs in float32: the example `fnn` 1.03 times as fast.
+what is normalized. Measured on one x86 core, interleaved, in float32: the example `fnn` 1.03 times as fast.
 
 Source: Ioffe & Szegedy 2015 (arXiv:1502.03167), section 3.1; ONNX BatchNormalization-15, MatMul-13, Gemm-13.
 """
