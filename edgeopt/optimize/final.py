@@ -14,6 +14,7 @@ from edgeopt.core.objective import Objective
 from edgeopt.core.trial import Accuracy, Kind, Trial
 from edgeopt.data.split import Part
 from edgeopt.optimize.batch import Run
+from edgeopt.optimize.chances import with_a_likely_one
 from edgeopt.optimize.job import Job
 from edgeopt.optimize.patience import patiently
 from edgeopt.optimize.verdict import Contender, Verdict, decide, regressions
@@ -100,7 +101,7 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
     """The original, the best feasible references, and at most three finalists, each set-up once.
 
     References that a screening cannot tell from the best one take part as well: the result has to hold
-    against each of them.
+    against each of them. The last finalist may be one that is likelier to hold its accuracy (`chances`).
     """
     trials = job.store.trials
     original = next(trial for trial in trials if trial.kind == "baseline")
@@ -127,7 +128,11 @@ def select(job: Job) -> tuple[Trial, list[Trial], list[Trial]]:
     recipes = [trial for trial in feasible if trial.kind == "reference"]
     references = contest("reference", recipes, MOST_REFERENCES - 1)
     standing = [trial for trial in feasible if trial.kind != "candidate"]
-    return original, references, contest("candidate", standing, MOST_FINALISTS - 1)
+    finalists = contest("candidate", standing, MOST_FINALISTS - 1)
+    others = [t for t in feasible if t.kind == "candidate" and setup(t) not in chosen]
+    figures = {trial.number: _corrected(objective, trial) for trial in feasible}
+    bar = min((figures[trial.number] for trial in standing), default=float("inf"))
+    return original, references, with_a_likely_one(job, finalists, others, figures, bar)
 
 
 def _in_order(job: Job, trials: Sequence[Trial], figure: Callable[[Objective, Trial], float]) -> list[Trial]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from edgeopt.core.artifact import Artifact
 from edgeopt.core.candidate import Candidate
 from edgeopt.core.measurement import Measurement
 from edgeopt.core.objective import Objective
 from edgeopt.core.quantity import Quantity
 from edgeopt.core.trial import Kind, Trial
+from edgeopt.optimize import chances
 from edgeopt.optimize.final import select
 
 
@@ -28,6 +31,7 @@ def job(*trials: Trial, pairwise_error: float = 0.0) -> Any:
         store=SimpleNamespace(trials=list(trials)),
         options=SimpleNamespace(objective=Objective()),
         screening_slack=1.05,
+        gate=None,
         board=SimpleNamespace(pairwise_error=pairwise_error),
         space=SimpleNamespace(default=lambda: Candidate.of("m", {"x": "t0"})),
     )
@@ -64,3 +68,18 @@ def test_of_those_that_a_model_cannot_tell_apart_who_changes_least_takes_part() 
     fast = [replace(one, candidate=Candidate.of("m", busy)) for one in many[:-1]]
     _, _, finalists = select(job(trial(0, "baseline", 1.0), *fast, many[-1], pairwise_error=0.1))
     assert finalists[0].number == 6
+
+
+def test_one_that_is_likely_to_hold_its_accuracy_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen: three lucky finalists of an OCR model lost their accuracy on fresh samples; a recipe was kept."""
+    fast = [trial(n, "candidate", 0.4 + n / 1000) for n in range(1, 5)]
+    study = job(trial(0, "baseline", 1.0), *fast, trial(5, "candidate", 0.8), trial(6, "candidate", 0.99))
+    study.gate = object()
+
+    def believed(likely: dict[int, float]) -> list[int]:
+        monkeypatch.setattr(chances, "chances", lambda _, trials: [likely.get(t.number, 0.1) for t in trials])
+        return [t.number for t in select(study)[2]]
+
+    assert believed({5: 0.9}) == [1, 2, 5]
+    assert believed({6: 0.9}) == [1, 2, 3]  # it would hardly be worth it
+    assert believed(dict.fromkeys(range(7), 1.0)) == [1, 2, 3]
