@@ -36,8 +36,8 @@ def needed_ir_version(model: onnx_ir.Model) -> int:
         needed.append(versions.get((domain or "ai.onnx", version), 0))
     if model.functions:
         needed.append(8)
-    dtypes = {value.dtype for value in _values(model)} - {None}
-    needed += [_DTYPE_IR_VERSION.get(dtype.name, 0) for dtype in dtypes]
+    dtypes = {value.dtype for value in _values(model)}
+    needed += [_DTYPE_IR_VERSION.get(dtype.name, 0) for dtype in dtypes if dtype is not None]
     return max(needed)
 
 

@@ -90,7 +90,10 @@ class FoldBatchNorm:
                 given = constant_of(product.inputs[1])
                 scaled = np.empty_like(given, order="C")
                 scales = self._per_channel(factor, product, given.shape)
-                return np.multiply(given, scales, out=scaled, dtype=np.float64, casting="unsafe")  # no copy
+                np.multiply(
+                    given, scales, out=scaled, dtype=np.float64, casting="unsafe"
+                )  # no copy in double
+                return scaled
 
             def make_bias() -> NDArray[np.generic]:
                 bias = bias_scale * _double(bias_of) if bias_of is not None else np.zeros_like(mean)

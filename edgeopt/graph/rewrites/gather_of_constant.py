@@ -47,7 +47,7 @@ _FUNCTIONS: dict[str, _Function] = {
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
 
 
 def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
