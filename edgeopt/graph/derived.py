@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 _SOURCES = "edgeopt.sources"
 """Key in a tensor's metadata: holds what it was made of, whose identity is given to no others meanwhile."""
 
-_made: WeakValueDictionary[tuple[Hashable, ...], onnx_ir.Tensor[NDArray[np.generic]]] = WeakValueDictionary()
+Made = onnx_ir.Tensor[NDArray[np.generic]]
+
+_made: WeakValueDictionary[tuple[Hashable, ...], Made] = WeakValueDictionary()
 
 
 def derived(
     values: Sequence[onnx_ir.Value | None], form: Hashable, make: Callable[[], NDArray[np.generic]]
-) -> onnx_ir.Tensor[NDArray[np.generic]]:
+) -> Made:
     """The tensor of what `make` gives; the same one for the same question.
 
     Args:

@@ -57,11 +57,11 @@ def _erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * x * (1 + _erf(x / np.sqrt(2)))
+    return np.asarray(0.5 * x * (1 + _erf(x / np.sqrt(2))))
 
 
 def _tanh_gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return np.asarray(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
 
 
 _OF_ONE: dict[tuple[str, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
