@@ -121,13 +121,19 @@ def _apply(
     rule: pattern.RewriteRule, model: onnx_ir.Model, node: onnx_ir.Node
 ) -> Sequence[onnx_ir.Node] | None:
     made = rule.try_rewrite(model, model.graph, node)
-    if made is None:
+    if made is None or _reads_any(made.new_nodes, made.match.nodes):
         return None
     for value in made.new_initializers:
         value.name = free_name(model.graph, str(value.name))
         model.graph.register_initializer(value)
     splice(model.graph, node, made.match.nodes, made.new_nodes, made.match.outputs, made.new_outputs)
     return list(made.new_nodes)
+
+
+def _reads_any(new: Sequence[onnx_ir.Node], old: Sequence[onnx_ir.Node]) -> bool:
+    """Whether new nodes read what they replace: `Add(y, y)` looks like a product y and a bias."""
+    replaced = {output for node in old for output in node.outputs}
+    return any(value in replaced for node in new for value in node.inputs)
 
 
 def splice(

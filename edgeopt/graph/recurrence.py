@@ -201,6 +201,8 @@ def rolled(
                 output.is_graph_output() or any(r not in nodes for r, _ in output.uses())
             ):
                 return Refusal("a gate or a state between two cells is read elsewhere too")
+    if not any(state.is_graph_output() or any(r not in nodes for r, _ in state.uses()) for state in states):
+        return Refusal("nothing reads its states")
     if _depends([cell.x for cell in cells] + list(cells[0].previous), nodes):
         return Refusal("an input of a cell depends on the state before: the rounds are not known ahead")
     ordered = tuple(node for node in model.graph if node in nodes)

@@ -113,6 +113,13 @@ RULES = (
 EXAMPLES = (
     Example(
         """<ir_version: 8, opset_import: ["": 17]>
+        agraph (float[2,3] x) => (float[2,2] y) <float[3,2] w = {1, 2, 3, 4, 5, 6}>
+        { p = Gemm(x, w)
+          y = Add(p, p) }""",
+        becomes=None,
+    ),
+    Example(
+        """<ir_version: 8, opset_import: ["": 17]>
         agraph (float[2,3] x, float[2,1] c) => (float[2,2] y) <float[2,3] w = {1, 2, 3, 4, 5, 6}>
         { p = Gemm <transB = 1, alpha = 0.5, beta = 3.0> (x, w)
           y = Add(c, p) }""",

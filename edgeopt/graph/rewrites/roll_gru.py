@@ -235,5 +235,6 @@ EXAMPLES = (
     _example((2, 1, 0), 1, "y = Neg(h1)",
              ("Transpose", "Reshape", "GRU", "Reshape", "Gather", "Gather", "Neg"),
              out="float[1,2] h3, float[1,2] y"),
+    _example((0, 1, 2), 0, "y = Neg(h0)", None, "nothing reads", out="float[1,2] y"),
     _example((0, 1, 2), 0, "y = Neg(z2)", None, "read elsewhere", out="float[1,2] h3, float[1,2] y"),
 )  # fmt: skip
