@@ -27,11 +27,10 @@ from edgeopt.core.measurement import Protocol
 from edgeopt.core.objective import SCREENING_SLACK, Objective
 from edgeopt.core.profile import DeviceProfile
 from edgeopt.core.progress import Observer
-from edgeopt.core.saving import Savings
 from edgeopt.core.space import DecisionPoint, SearchSpace
 from edgeopt.data.accuracy import AccuracyGate
 from edgeopt.evaluate import Evaluator
-from edgeopt.graph import calibration, equivalence, sensitivity
+from edgeopt.graph import calibration, equivalence
 from edgeopt.graph.builder import Builder, saturates, wants_unsigned
 from edgeopt.graph.calibration import Ranges
 from edgeopt.graph.litert.builder import LiteRtBuilder
@@ -40,7 +39,7 @@ from edgeopt.graph.moments import Statistics
 from edgeopt.graph.space import search_space
 from edgeopt.graph.structuring import Structures
 from edgeopt.graph.workload import workload
-from edgeopt.optimize import identity, kept
+from edgeopt.optimize import beliefs, identity, kept
 from edgeopt.optimize.host import Host, host_options, run_bytes
 from edgeopt.optimize.inputs import Inputs, open_inputs
 from edgeopt.optimize.interface import left_out
@@ -193,8 +192,8 @@ def open_job(options: OptimizeOptions, observer: Observer) -> Iterator[Job]:
         ):
             if store.notes.get(kept.NOTE) != (asked := kept.to_json(options)):
                 store.note(kept.NOTE, asked)
-            savings = _savings(structures, space, observer)
-            noise = _noise(options, inputs, space, ranges, board, probe, observer)
+            savings = beliefs.savings(structures, space, observer)
+            noise = beliefs.noise(options, inputs, space, ranges, board, probe, observer)
             host = Host(inputs.batch, probe, host_options(inputs.model))
             evaluator = _evaluator(options, profile, inputs, board, builder, host, observer)
             yield Job(
@@ -252,41 +251,6 @@ def _litert(
         space, runtimes.worker, options.output / "artifacts" / "litert", inputs.calibration,
         inputs.some_samples, inputs.fixed,
     )  # fmt: skip
-
-
-def _savings(structures: Structures | None, space: SearchSpace, observer: Observer) -> Savings:
-    """What each change of structure saves; nothing where none is searched."""
-    if structures is None:
-        return {}
-    try:
-        return structures.savings(space)
-    except CandidateFailed as error:
-        observer.announce(f"what changes of structure save is learned from trials alone: {error.message}")
-        return {}
-
-
-def _noise(
-    options: OptimizeOptions,
-    inputs: Inputs,
-    space: SearchSpace,
-    ranges: Ranges | None,
-    board: Board,
-    probe: Probe,
-    observer: Observer,
-) -> sensitivity.Noise:
-    """What each scheme does to each region; nothing where nothing lossy is searched."""
-    if ranges is None:
-        return {}
-    host = Host(inputs.batch, probe, host_options(inputs.model))
-    try:
-        return sensitivity.noise(
-            inputs.model, space, ranges, inputs.calibration, folder=options.output / "cache",
-            unsigned=wants_unsigned(board.facts.machine),
-            seven_bits=saturates(board.facts.machine, board.facts.features), session=host.load,
-        )  # fmt: skip
-    except (ModelError, CandidateFailed) as error:
-        observer.announce(f"how sensitive regions are is learned from trials alone: {error.message}")
-        return {}
 
 
 def _evaluator(
