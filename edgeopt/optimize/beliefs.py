@@ -1,4 +1,4 @@
-"""What the host tells the search before anything is measured: what changes save, how sensitive regions are."""
+"""What the host tells the search beforehand: what changes of structure save, how sensitive regions are."""
 
 from __future__ import annotations
 
