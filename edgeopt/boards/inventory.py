@@ -7,6 +7,8 @@ python = "/home/pi/venv/bin/python"     # optional
 identity = "~/.ssh/board"               # optional
 model = "Radxa ROCK 5B"                 # optional: what it is, where a container hides its device tree
 power_cycle = "uhubctl -l 1-1 -a cycle" # optional: a command of this machine, for when the board is silent
+groups = ["kitchens", "canaries"]       # optional: names that `edgeopt deploy --group` takes
+field_root = "/data/edgeopt"            # optional: where packages are installed on it
 
 [board.kitchen-pi.meter]                # optional, see edgeopt/boards/metering/settings.py
 kind = "pmic"
@@ -46,6 +48,8 @@ class NamedBoard:
         power_cycle: Command of this machine that takes the board's power away and gives it back.
         source: The file that it stands in.
         meter: `[board.NAME.meter]`.
+        groups: Names under which it is deployed to together with others.
+        field_root: Folder on it in which packages are installed; None: the default one.
     """
 
     name: str
@@ -57,6 +61,8 @@ class NamedBoard:
     power_cycle: str | None = None
     source: Path | None = None
     meter: Settings | None = None
+    groups: tuple[str, ...] = ()
+    field_root: str | None = None
 
     @property
     def address(self) -> Address:
@@ -88,6 +94,20 @@ class Inventory:
     def of_device(self, device: str) -> list[NamedBoard]:
         """The boards of one kind, in the order in which they were written."""
         return [board for board in self.boards.values() if board.device == device]
+
+    def of_group(self, group: str) -> list[NamedBoard]:
+        """The boards of a group, in the order in which they were written.
+
+        Raises:
+            ConfigError: No board is in it; the hint lists the groups there are.
+        """
+        if found := [board for board in self.boards.values() if group in board.groups]:
+            return found
+        known = sorted({name for board in self.boards.values() for name in board.groups})
+        raise ConfigError(
+            f"no board of boards.toml is in the group {group!r}",
+            hint=f"known: {', '.join(known)}" if known else f'groups = ["{group}"] in a [board.NAME]',
+        )
 
     def address_of(self, host: str) -> Address:
         """Of an address, or of a board by its name.
@@ -147,6 +167,8 @@ def add(board: NamedBoard, file: Path | None = None) -> Path:
             "python": board.python,
             "identity": board.identity,
             "model": board.model,
+            "groups": list(board.groups),
+            "field_root": board.field_root,
         }
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if value]
         before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.is_file() else ""
@@ -210,7 +232,7 @@ def _read(file: Path) -> dict[str, NamedBoard]:
 
 
 def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
-    keys = {"device", "url", "python", "identity", "model", "power_cycle", "meter"}
+    keys = {"device", "url", "python", "identity", "model", "power_cycle", "meter", "groups", "field_root"}
     given = set(fields) if isinstance(fields, dict) else set()
     if not {"device", "url"} <= given <= keys:
         wrong = [f"has no {key}" for key in sorted({"device", "url"} - given)]
@@ -223,9 +245,12 @@ def _entry(name: str, fields: Any, file: Path) -> NamedBoard:
     fields = dict(fields)
     table = fields.pop("meter", None)
     meter = None if table is None else of_table(table, f"{file}: board {name!r}")
+    groups = fields.pop("groups", [])
+    if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
+        raise ConfigError(f"{file}: board {name!r}: groups must be a list of names")
     if wrong := sorted(key for key, value in fields.items() if not isinstance(value, str)):
         raise ConfigError(f"{file}: board {name!r}: {wrong[0]} must be text")
-    board = NamedBoard(name, source=file, meter=meter, **fields)
+    board = NamedBoard(name, source=file, meter=meter, groups=tuple(groups), **fields)
     _check(board, str(file))
     return board
 

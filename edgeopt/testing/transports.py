@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from edgeopt.boards.address import Address
-from edgeopt.boards.transports import Transport
+from edgeopt.boards.transports import Channel, Transport
 from edgeopt.core import plugins
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import CommandError
@@ -45,6 +45,22 @@ def check_standard_input(transport: Transport, folder: Path) -> None:
     _expect(result.stdout.split()[0] == hashlib.sha256(given).hexdigest(), "stdin arrived changed")
     _expect(transport.run("wc -c").stdout.strip() == "0", "a command without stdin was given something")
     _expect(transport.run("true", stdin=given).status == 0, "a command that reads nothing failed")
+
+
+def check_dialogue(transport: Transport, folder: Path) -> None:
+    """A started command is spoken with in turns, takes much at once, says why it ends, and ends."""
+    del folder
+    channel = transport.start("read a; echo got $a; head -c 3000000 | wc -c; echo why >&2")
+    try:
+        channel.send(b"one\n")
+        answer = _until(channel, b"got one\n")
+        _expect(answer == b"got one\n", f"{answer!r}")
+        channel.send(bytes(3_000_000))
+        _expect(_until(channel, b"\n").strip() == b"3000000", "what was sent did not arrive whole")
+        _expect(channel.receive(30.0) == b"", "the command has not ended")
+        _expect(channel.last_words() == "why", "what it said last was lost")
+    finally:
+        channel.close()
 
 
 def check_slow_command(transport: Transport, folder: Path) -> None:
@@ -100,11 +116,19 @@ def check_runner(transport: Transport, folder: Path) -> None:
 CHECKS = (
     check_commands,
     check_standard_input,
+    check_dialogue,
     check_slow_command,
     check_round_trip,
     check_missing_object,
     check_runner,
 )
+
+
+def _until(channel: Channel, end: bytes) -> bytes:
+    answer = b""
+    while not answer.endswith(end) and (data := channel.receive(30.0)):
+        answer += data
+    return answer
 
 
 def _expect(holds: bool, otherwise: str) -> None:

@@ -32,6 +32,10 @@ class CountingTrips:
         channel.send = counted  # type: ignore[method-assign]
         return channel
 
+    def start(self, command: str) -> Channel:
+        self.trips += 1
+        return self._inner.start(command)
+
     def put(self, source: Path, sha256: str) -> None:
         self.trips += 1
         self._inner.put(source, sha256)

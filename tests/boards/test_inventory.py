@@ -45,6 +45,19 @@ def test_the_working_folders_boards_win(tmp_path: Path) -> None:
     assert Inventory.load(tmp_path).get("a").source == tmp_path / "boards.toml"
 
 
+def test_boards_are_found_by_group(tmp_path: Path) -> None:
+    add(NamedBoard("a", "rpi4", "ssh://a", groups=("kitchens", "north"), field_root="/data/edgeopt"))
+    add(NamedBoard("b", "rpi5", "ssh://b"))
+    add(NamedBoard("c", "rpi4", "ssh://c", groups=("kitchens",)))
+    inventory = Inventory.load(tmp_path)
+    assert [board.name for board in inventory.of_group("kitchens")] == ["a", "c"]
+    assert inventory.get("a").field_root == "/data/edgeopt"
+    assert inventory.get("b").groups == ()
+    with pytest.raises(ConfigError, match="'cellars'") as refusal:
+        inventory.of_group("cellars")
+    assert "kitchens, north" in str(refusal.value.hint)
+
+
 def test_without_files_there_are_no_boards(tmp_path: Path) -> None:
     inventory = Inventory.load(tmp_path)
     assert inventory.boards == {}
@@ -63,6 +76,7 @@ def test_without_files_there_are_no_boards(tmp_path: Path) -> None:
         ('[board.a]\ndevice = "rpi4"', "'a' has no url"),
         ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a"\nport = 1', "'a' has an unknown key 'port'"),
         ('[board.a]\ndevice = "rpi4"\nurl = 7', "url must be text"),
+        ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a"\ngroups = "x"', "groups must be a list"),
         ('[board.a]\ndevice = "rpi4"\nurl = "ssh://a:b"', "not the address"),
         ('[board.a]\ndevice = "rpi4"\nurl = "notaurl"', "'notaurl' is not the address"),
         ('[board.local]\ndevice = "rpi4"\nurl = "ssh://a"', "cannot be the name"),

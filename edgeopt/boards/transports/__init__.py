@@ -25,7 +25,7 @@ class CommandResult:
 
 
 class Channel(Protocol):
-    """A running on-board runner: bytes in, bytes out."""
+    """A running command, as the on-board runner: bytes in, bytes out."""
 
     def send(self, data: bytes) -> None:
         """Write all of `data`.
@@ -36,7 +36,7 @@ class Channel(Protocol):
         ...
 
     def receive(self, timeout_s: float) -> bytes:
-        """The next bytes; empty once the runner has ended.
+        """The next bytes; empty once the command has ended.
 
         Raises:
             ConnectError: The board is gone, or silent for `timeout_s`.
@@ -44,11 +44,11 @@ class Channel(Protocol):
         ...
 
     def last_words(self) -> str:
-        """The last line that the runner wrote to stderr; empty if none."""
+        """The last line that the command wrote to stderr; empty if none."""
         ...
 
     def close(self) -> None:
-        """End the runner and everything that it started."""
+        """End the command and, of a runner, everything that it started."""
         ...
 
 
@@ -57,6 +57,10 @@ class Transport(Protocol):
 
     def start_runner(self) -> Channel:
         """Upload the on-board runner unless it is there, and start it."""
+        ...
+
+    def start(self, command: str) -> Channel:
+        """Start a POSIX shell command that is talked to: for what is too much for `run`, or takes turns."""
         ...
 
     def put(self, source: Path, sha256: str) -> None:

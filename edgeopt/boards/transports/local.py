@@ -43,7 +43,13 @@ class LocalTransport:
 
     def start_runner(self) -> ProcessChannel:
         script = resource("firmware_scripts/edgeopt_runner.py")
-        channel = ProcessChannel([self._python, str(script), str(self._folder)])
+        return self._started([self._python, str(script), str(self._folder)])
+
+    def start(self, command: str) -> ProcessChannel:
+        return self._started(["/bin/sh", "-c", command])
+
+    def _started(self, command: list[str]) -> ProcessChannel:
+        channel = ProcessChannel(command)
         self._channels.append(channel)
         return channel
 

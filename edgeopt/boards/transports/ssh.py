@@ -68,7 +68,9 @@ class SshTransport:
         sha256 = file_digest(script)
         self._upload(script, "runner", sha256)
         python = shlex.quote(self._address.python or "python3")
-        command = f'exec env ORT_DISABLE_TELEMETRY=1 {python} "$F/runner/{sha256}" "$F"'
+        return self.start(f'exec env ORT_DISABLE_TELEMETRY=1 {python} "$F/runner/{sha256}" "$F"')
+
+    def start(self, command: str) -> SshChannel:
         return SshChannel(self._execute(command), self._name)
 
     def put(self, source: Path, sha256: str) -> None:
