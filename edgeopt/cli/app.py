@@ -12,6 +12,7 @@ from edgeopt.cli import (
     boards,
     confirm,
     data,
+    deploy,
     devices,
     doctor,
     init,
@@ -20,7 +21,10 @@ from edgeopt.cli import (
     optimize,
     package,
     report,
+    repository,
     rewrites,
+    rollback,
+    status,
     study,
     verify,
 )
@@ -72,6 +76,10 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(boards.app, name="boards")
 app.add_typer(data.app, name="data")
 app.add_typer(rewrites.app, name="rewrites")
+app.command("deploy", epilog=deploy.EPILOG)(deploy.deploy)
+app.command("rollback", epilog=rollback.EPILOG)(rollback.rollback)
+app.command("status", epilog=status.EPILOG)(status.status)
+app.add_typer(repository.app, name="repository")
 app.add_typer(bench.app, name="bench")
 app.command("init", epilog=init.EPILOG)(init.init)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -66,6 +66,10 @@ def add(
     identity: Annotated[
         str | None, typer.Option("--identity", metavar="FILE", help="The private key to use.")
     ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="NAME", help="A name for deploy --group. Repeat for others."),
+    ] = None,
     project: Annotated[
         bool,
         typer.Option("--project/--user", help="Into boards.toml of the working folder, or your own."),
@@ -77,8 +81,9 @@ def add(
     from edgeopt.boards.inventory import add as write
 
     names.known("device", device, names.devices())
-    file = write(NamedBoard(name, device, url, python, identity), project_file() if project else None)
-    document = {"name": name, "device": device, "url": url, "file": str(file)}
+    board = NamedBoard(name, device, url, python, identity, groups=tuple(group or ()))
+    file = write(board, project_file() if project else None)
+    document = {"name": name, "device": device, "url": url, "groups": group or [], "file": str(file)}
     return Answer(document, lambda: f"{name} is in {file}\nnext: edgeopt boards doctor {name}")
 
 

@@ -35,6 +35,21 @@ def boards() -> list[str]:
     return [*FIXED_BOARDS, *configured]
 
 
+def groups() -> list[str]:
+    """What `--group` takes."""
+    try:
+        from edgeopt.boards.inventory import Inventory
+
+        return sorted({group for board in Inventory.load().boards.values() for group in board.groups})
+    except (EdgeoptError, ImportError):
+        return []  # completion must not print an error into the user's command line
+
+
+def complete_group(incomplete: str) -> list[str]:
+    """Completion of `--group`."""
+    return [name for name in groups() if name.startswith(incomplete)]
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Completion of `--device`."""
     return [name for name in devices() if name.startswith(incomplete)]

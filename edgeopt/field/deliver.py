@@ -16,7 +16,7 @@ from edgeopt.boards.patience import patiently
 from edgeopt.core.errors import BusyError, CommandError, ConnectError, EdgeoptError
 from edgeopt.field import seen
 from edgeopt.field.answers import Missing, Serving, Staged
-from edgeopt.field.device import INSTALL_S, Device, Target
+from edgeopt.field.device import INSTALL_S, Device, Target, one_line
 from edgeopt.field.many import Stop
 from edgeopt.field.outcome import Outcome, State
 from edgeopt.field.parcel import Parcel
@@ -220,6 +220,7 @@ class Delivery:
 
 def _not_installed(name: str, reason: object) -> CommandError:
     """The release was tried there and did not stay; the device's own exit code for that is 5."""
-    error = CommandError(f"{name}: {reason or 'it was rolled back'}", hint="what served before serves again")
+    why = one_line(reason) or "it was rolled back"
+    error = CommandError(f"{name}: {why}", hint="what served before serves again")
     error.kind, error.exit_code = "rolled-back", 5
     return error

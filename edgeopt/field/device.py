@@ -134,11 +134,11 @@ def refusal(
     said = (answer or {}).get("error")
     if not isinstance(said, dict):
         last = (stderr.strip().splitlines() or ["nothing"])[-1]
-        text = f"{name}: {word} ended{'' if status is None else f' with {status}'}, saying: {_one_line(last)}"
+        text = f"{name}: {word} ended{'' if status is None else f' with {status}'}, saying: {one_line(last)}"
         return CommandError(text, hint=_hint(last))
     kind = str(said.get("kind") or CommandError.kind)
     made = KINDS.get(kind, CommandError)(
-        f"{name}: {_one_line(said.get('message'))}", _one_line(said.get("hint")) or None
+        f"{name}: {one_line(said.get('message'))}", one_line(said.get("hint")) or None
     )
     made.kind = kind
     if isinstance(status, int) and status > 0:
@@ -173,8 +173,8 @@ def _said(channel: Channel, broken: ConnectError | None) -> str:
     return said.decode(errors="replace")
 
 
-def _one_line(text: object) -> str:
-    """One line that moves no terminal, whatever a device says."""
+def one_line(text: object) -> str:
+    """One line that moves no terminal and is short, whatever a device says."""
     clean = "".join(one if one.isprintable() else " " for one in str(text or ""))
     return " ".join(clean.split())[:500]
 

@@ -73,7 +73,7 @@ def _refuse(waves: str) -> int:
     )
 
 
-def parse_rate(text: str) -> float:
+def parse_rate(text: str, flag: str = "--max-failures") -> float:
     """A share of devices, as `10%` or `0.1`.
 
     Raises:
@@ -85,7 +85,7 @@ def parse_rate(text: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 <= rate <= 1:
-        raise ConfigError(f"--max-failures {text!r} is no share of devices", hint="--max-failures 10%")
+        raise ConfigError(f"{flag} {text!r} is no share of devices", hint=f"{flag} 10%")
     return rate
 
 

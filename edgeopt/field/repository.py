@@ -1,0 +1,275 @@
+"""A static repository for devices that fetch updates themselves: TUF metadata and files, by any web server.
+
+    FOLDER/metadata/timestamp.json            what is newest, and which share of the devices may take it
+    FOLDER/metadata/N.snapshot.json           which targets metadata belongs to it
+    FOLDER/metadata/COUNTER.targets.json      the package's own, byte for byte
+    FOLDER/metadata/N.root.json               the package's chain of roots
+    FOLDER/targets/DIR/SHA256.NAME            the package's files
+
+One repository is of one product. The timestamp is written last: whoever reads sees the old release or the
+new one. Source: https://theupdateframework.github.io/specification, consistent snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.core.digest import file_digest
+from edgeopt.core.errors import ConfigError, PackageError, SignatureError
+from edgeopt.core.files import write_atomically, written_atomically
+from edgeopt.field import trust
+from edgeopt.field.parcel import Parcel
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Metadata, Root
+
+MILLION = 1_000_000
+FIELD = "edgeopt"
+TIMESTAMP_DAYS = 14
+SNAPSHOT_DAYS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a repository offers.
+
+    Attributes:
+        share: Of the devices that may take it, 0..1.
+        expires: When devices refuse to hear of it any more, unless it is refreshed.
+    """
+
+    product: str
+    counter: int
+    share: float
+    version: int
+    expires: datetime
+
+    def document(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "product": self.product,
+            "counter": self.counter,
+            "share": self.share,
+            "timestamp_version": self.version,
+            "expires": self.expires.isoformat(),
+        }
+
+
+def standing(folder: Path) -> Standing | None:
+    """What it offers; None: nothing yet.
+
+    Raises:
+        PackageError: Its metadata makes no sense.
+    """
+    from tuf.api.metadata import Metadata, Targets, Timestamp
+    from tuf.api.serialization import DeserializationError
+
+    if not (folder / "metadata" / "timestamp.json").is_file():
+        return None
+    try:
+        stamp = Metadata[Timestamp].from_file(str(folder / "metadata" / "timestamp.json")).signed
+        counter = _counter(folder, stamp.snapshot_meta.version)
+        targets = Metadata[Targets].from_file(str(folder / "metadata" / f"{counter}.targets.json")).signed
+        product = str(targets.unrecognized_fields[FIELD]["product"])
+        share = stamp.unrecognized_fields.get(FIELD, {}).get("share_ppm", MILLION) / MILLION
+    except (DeserializationError, OSError, KeyError, TypeError, ValueError) as error:
+        raise PackageError(f"{folder} is not a repository: {error}") from error
+    return Standing(product, counter, share, stamp.version, stamp.expires)
+
+
+def publish(
+    folder: Path,
+    parcel: Parcel,
+    signers: Sequence[Signer],
+    *,
+    share: float = 1.0,
+    timestamp_days: float = TIMESTAMP_DAYS,
+    snapshot_days: float = SNAPSHOT_DAYS,
+) -> Standing:
+    """Offer a release to a share of the devices. The package has been verified before (`verify`).
+
+    Args:
+        signers: Keys of the roles snapshot and timestamp.
+
+    Raises:
+        ConfigError: It is another product, or older than what is offered.
+        SignatureError: The keys are not those of the roles, or too few.
+        EdgeoptError: It cannot be written.
+    """
+    from tuf.api.metadata import Metadata, MetaFile, Snapshot
+
+    before = standing(folder)
+    targets = parcel.metadata["targets.json"].encode()
+    _require_newer(folder, before, parcel, targets)
+    root = _newest_root(parcel)
+    snapshot = Metadata(
+        Snapshot(
+            version=_next_snapshot(folder, before),
+            expires=_in_days(snapshot_days),
+            meta={"targets.json": MetaFile(parcel.counter, len(targets), {"sha256": _sha256(targets)})},
+        )
+    )
+    _sign(snapshot, "snapshot", root, signers)
+    stamp = _timestamp(
+        before, trust.serialised(snapshot), snapshot.signed.version, share, timestamp_days, root, signers
+    )
+    # Nothing is written before all is signed; and the timestamp last, which makes the rest visible.
+    for sha256, place in parcel.places.items():
+        _store(parcel, sha256, folder / "targets" / _hashed(place.path, sha256))
+    metadata = folder / "metadata"
+    metadata.mkdir(parents=True, exist_ok=True)
+    for name, text in parcel.metadata.items():
+        if name != "targets.json":
+            write_atomically(metadata / name, text.encode())
+    write_atomically(metadata / f"{parcel.counter}.targets.json", targets)
+    write_atomically(metadata / f"{snapshot.signed.version}.snapshot.json", trust.serialised(snapshot))
+    write_atomically(metadata / "timestamp.json", stamp)
+    return _required(folder)
+
+
+def advance(
+    folder: Path, signers: Sequence[Signer], share: float | None, timestamp_days: float = TIMESTAMP_DAYS
+) -> Standing:
+    """Offer the same release to another share of the devices, or, with None, sign the offer anew.
+
+    Raises:
+        ConfigError: Nothing is offered, or the share would shrink: whoever has a release keeps it.
+        SignatureError: The keys are not those of the role, or too few.
+        EdgeoptError: It cannot be written.
+    """
+    from tuf.api.metadata import Metadata, Root, Timestamp
+
+    before = _required(folder)
+    if share is not None and share < before.share:
+        raise ConfigError(
+            f"{before.share:.1%} of the devices may take {before.counter} already: it cannot be taken back",
+            hint="publish a release with a higher counter that does better",
+        )
+    metadata = folder / "metadata"
+    meta = Metadata[Timestamp].from_file(str(metadata / "timestamp.json")).signed.snapshot_meta
+    snapshot = (metadata / f"{meta.version}.snapshot.json").read_bytes()
+    newest = max(metadata.glob("*.root.json"), key=lambda file: int(file.name.split(".")[0]))
+    root = Metadata[Root].from_file(str(newest))
+    wanted = before.share if share is None else share
+    stamp = _timestamp(before, snapshot, meta.version, wanted, timestamp_days, root, signers)
+    write_atomically(metadata / "timestamp.json", stamp)
+    return _required(folder)
+
+
+def _timestamp(
+    before: Standing | None,
+    snapshot: bytes,
+    snapshot_version: int,
+    share: float,
+    days: float,
+    root: Metadata[Root],
+    signers: Sequence[Signer],
+) -> bytes:
+    from tuf.api.metadata import Metadata, MetaFile, Timestamp
+
+    if not 0 < share <= 1:
+        raise ConfigError(f"{share:.2%} is no share of devices", hint="--share 5%, up to 100%")
+    stamp = Metadata(
+        Timestamp(
+            version=before.version + 1 if before else 1,
+            expires=_in_days(days),
+            snapshot_meta=MetaFile(snapshot_version, len(snapshot), {"sha256": _sha256(snapshot)}),
+            unrecognized_fields={FIELD: {"share_ppm": round(share * MILLION)}},
+        )
+    )
+    _sign(stamp, "timestamp", root, signers)
+    return trust.serialised(stamp)
+
+
+def _sign(metadata: Metadata[Any], role: str, root: Metadata[Root], signers: Sequence[Signer]) -> None:
+    """Sign with those of the keys that the role names.
+
+    Raises:
+        SignatureError: They are too few.
+    """
+    named = root.signed.roles[role]
+    for signer in signers:
+        if signer.public_key.keyid in named.keyids:
+            metadata.sign(signer, append=True)
+    found = root.signed.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    if not found:
+        raise SignatureError(
+            f"{len(found.signed)} of the {found.threshold} keys that the role {role} needs were given",
+            hint="--key, as often as needed: root metadata says which keys a role has (edgeopt keys)",
+        )
+
+
+def _require_newer(folder: Path, before: Standing | None, parcel: Parcel, targets: bytes) -> None:
+    if before is None:
+        return
+    if before.product != parcel.product:
+        raise ConfigError(f"{folder} offers {before.product}, not {parcel.product}")
+    offered = (folder / "metadata" / f"{before.counter}.targets.json").read_bytes()
+    if parcel.counter < before.counter or (parcel.counter == before.counter and targets != offered):
+        raise ConfigError(
+            f"{folder} offers {before.counter} already: {parcel.counter} is not newer",
+            hint="package it with a higher counter: devices refuse to go back",
+        )
+
+
+def _newest_root(parcel: Parcel) -> Metadata[Root]:
+    from tuf.api.metadata import Metadata, Root
+    from tuf.api.serialization import DeserializationError
+
+    versions = [int(name.split(".")[0]) for name in parcel.metadata if name.endswith(".root.json")]
+    try:
+        return Metadata[Root].from_bytes(parcel.metadata[f"{max(versions)}.root.json"].encode())
+    except (DeserializationError, ValueError) as error:
+        raise PackageError(f"{parcel.file} has no root metadata: {error}") from error
+
+
+def _store(parcel: Parcel, sha256: str, file: Path) -> None:
+    """A file of the package, unless it is there; readers never see half of it."""
+    if file.is_file() and file_digest(file) == sha256:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(file) as stream:
+        for chunk in parcel.chunks(sha256, 0):
+            stream.write(chunk)
+
+
+def _counter(folder: Path, snapshot_version: int) -> int:
+    from tuf.api.metadata import Metadata, Snapshot
+
+    file = folder / "metadata" / f"{snapshot_version}.snapshot.json"
+    return int(Metadata[Snapshot].from_file(str(file)).signed.meta["targets.json"].version)
+
+
+def _next_snapshot(folder: Path, before: Standing | None) -> int:
+    """One more than any that was ever written, an unfinished one included."""
+    if before is None and not (folder / "metadata").is_dir():
+        return 1
+    there = [int(file.name.split(".")[0]) for file in (folder / "metadata").glob("*.snapshot.json")]
+    return max(there, default=0) + 1
+
+
+def _required(folder: Path) -> Standing:
+    found = standing(folder)
+    if found is None:
+        raise ConfigError(f"{folder} offers nothing yet", hint="edgeopt repository publish REPO PKG --key K")
+    return found
+
+
+def _hashed(path: str, sha256: str) -> str:
+    before, slash, name = path.rpartition("/")
+    return f"{before}{slash}{sha256}.{name}"
+
+
+def _in_days(days: float) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
