@@ -1,6 +1,6 @@
 """A package in the wrapping of an update system that a fleet already runs: Mender, or RAUC.
 
-The device's part of edgeopt is wrapped with it and does what it always does: verify, self-test, switch, watch.
+The device's part of edgeopt comes with it and does what it always does: verify, self-test, switch, watch.
 The wrapping's own signature comes on top; the trust root is on the device already (`edgeopt_field.py trust`).
 """
 
