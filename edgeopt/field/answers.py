@@ -64,7 +64,7 @@ class Staged:
         except (KeyError, TypeError, ValueError) as error:
             raise nonsense(name, "stage", error) from error
         for one in missing:
-            place = parcel.places.get(one.sha256)
+            place = parcel.place(one.sha256)
             if place is None or place.length != one.length or not 0 <= one.offset <= one.length:
                 raise nonsense(name, "stage", f"asks for {one.path[:100]} of {one.length} bytes")
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from edgeopt.core.errors import PackageError
 from edgeopt.field import archive
 
 METADATA = "metadata/"
-TARGETS = "metadata/targets.json"
+TARGETS = "targets.json"
 MANIFEST = "manifest.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Place:
     """Where a file of the package lies in it: `offset` and `length` in bytes."""
 
     path: str
+    sha256: str
     offset: int
     length: int
 
@@ -38,7 +41,7 @@ class Parcel:
         product: What it is a release of.
         counter: Of the release; a higher one is newer.
         variants: Names of its variants.
-        places: Of the payload's files, by SHA-256 as the metadata lists it.
+        files: Of its payload, as its metadata lists them.
     """
 
     file: Path
@@ -48,13 +51,14 @@ class Parcel:
     product: str
     counter: int
     variants: tuple[str, ...]
-    places: Mapping[str, Place]
+    files: tuple[Place, ...]
 
     @classmethod
     def open(cls, file: Path) -> Parcel:
         """Read a package's metadata. Whom to trust is not asked here (`verify`), and by each device.
 
         Raises:
+            ConfigError: There is no such file.
             PackageError: It is not a package, or is damaged.
         """
         found = archive.read(file)
@@ -64,23 +68,27 @@ class Parcel:
                 for name in found.members
                 if name.startswith(METADATA)
             }
-            listed = json.loads(texts["targets.json"])["signed"]
+            listed = json.loads(texts[TARGETS])["signed"]
             manifest = found.bytes_of(MANIFEST).decode()
             facts = json.loads(manifest)
-            places = {}
-            for path, entry in listed["targets"].items():
-                member = found.members[path]
-                places[entry["hashes"]["sha256"]] = Place(path, member.offset, member.length)
+            files = tuple(
+                Place(path, entry["hashes"]["sha256"], found.members[path].offset, found.members[path].length)
+                for path, entry in listed["targets"].items()
+            )
             variants = tuple(one["name"] for one in facts["variants"])
-            return cls(
-                file, file_digest(file), texts, manifest, str(facts["product"]), int(listed["version"]),
-                variants, places,
-            )  # fmt: skip
+            product, counter = facts["product"], int(listed["version"])
+            if not NAME.fullmatch(product):  # it becomes part of file names here
+                raise ValueError(f"{product!r} is no name of a product")
         except (KeyError, TypeError, ValueError) as error:
             raise PackageError(
                 f"{file} is not a package: {type(error).__name__}: {error}",
                 hint="edgeopt verify says exactly what is wrong",
             ) from error
+        return cls(file, file_digest(file), texts, manifest, product, counter, variants, files)
+
+    def place(self, sha256: str) -> Place | None:
+        """Where a content lies; None: it is not in the package."""
+        return next((one for one in self.files if one.sha256 == sha256), None)
 
     @property
     def name(self) -> str:
@@ -89,8 +97,8 @@ class Parcel:
 
     @property
     def payload_bytes(self) -> int:
-        """Size of all files that the metadata lists."""
-        return sum(place.length for place in self.places.values())
+        """Size of all contents that the metadata lists, each counted once."""
+        return sum({one.sha256: one.length for one in self.files}.values())
 
     def opening(self) -> dict[str, Any]:
         """What a device is shown before anything is sent: it says then what it lacks, or refuses."""
@@ -102,7 +110,7 @@ class Parcel:
         Raises:
             PackageError: The package has no such file, or became shorter.
         """
-        place = self.places.get(sha256)
+        place = self.place(sha256)
         if place is None or not 0 <= start <= place.length:
             raise PackageError(f"{self.file} has no file {sha256[:12]} of more than {start} bytes")
         left = place.length - start

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import ConfigError, PackageError, SignatureError
 from edgeopt.core.files import write_atomically, written_atomically
-from edgeopt.field import trust
-from edgeopt.field.parcel import Parcel
+from edgeopt.field import verify
+from edgeopt.field.metadata import FIELD, serialised
+from edgeopt.field.parcel import Parcel, Place
+from edgeopt.field.trust import Trust
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Metadata, Root
 
 MILLION = 1_000_000
-FIELD = "edgeopt"
 TIMESTAMP_DAYS = 14
 SNAPSHOT_DAYS = 90
 
@@ -91,19 +92,24 @@ def publish(
     timestamp_days: float = TIMESTAMP_DAYS,
     snapshot_days: float = SNAPSHOT_DAYS,
 ) -> Standing:
-    """Offer a release to a share of the devices. The package has been verified before (`verify`).
+    """Offer a release to a share of the devices.
+
+    It is verified with the roots that the repository has had before, so with those that its devices have; for
+    the first one, whoever publishes says whom to trust (`verify`).
 
     Args:
         signers: Keys of the roles snapshot and timestamp.
 
     Raises:
         ConfigError: It is another product, or older than what is offered.
-        SignatureError: The keys are not those of the roles, or too few.
+        PackageError, SignatureError: It is not good; or the keys are not those of the roles, or too few.
         EdgeoptError: It cannot be written.
     """
     from tuf.api.metadata import Metadata, MetaFile, Snapshot
 
     before = standing(folder)
+    if roots := _roots(folder):
+        verify.verify(parcel.file, Trust.of([(file.name, file.read_bytes()) for file in roots]))
     targets = parcel.metadata["targets.json"].encode()
     _require_newer(folder, before, parcel, targets)
     root = _newest_root(parcel)
@@ -116,18 +122,18 @@ def publish(
     )
     _sign(snapshot, "snapshot", root, signers)
     stamp = _timestamp(
-        before, trust.serialised(snapshot), snapshot.signed.version, share, timestamp_days, root, signers
+        before, serialised(snapshot), snapshot.signed.version, share, timestamp_days, root, signers
     )
     # Nothing is written before all is signed; and the timestamp last, which makes the rest visible.
-    for sha256, place in parcel.places.items():
-        _store(parcel, sha256, folder / "targets" / _hashed(place.path, sha256))
+    for place in parcel.files:
+        _store(parcel, place, folder / "targets" / _hashed(place))
     metadata = folder / "metadata"
     metadata.mkdir(parents=True, exist_ok=True)
     for name, text in parcel.metadata.items():
         if name != "targets.json":
             write_atomically(metadata / name, text.encode())
     write_atomically(metadata / f"{parcel.counter}.targets.json", targets)
-    write_atomically(metadata / f"{snapshot.signed.version}.snapshot.json", trust.serialised(snapshot))
+    write_atomically(metadata / f"{snapshot.signed.version}.snapshot.json", serialised(snapshot))
     write_atomically(metadata / "timestamp.json", stamp)
     return _required(folder)
 
@@ -153,8 +159,7 @@ def advance(
     metadata = folder / "metadata"
     meta = Metadata[Timestamp].from_file(str(metadata / "timestamp.json")).signed.snapshot_meta
     snapshot = (metadata / f"{meta.version}.snapshot.json").read_bytes()
-    newest = max(metadata.glob("*.root.json"), key=lambda file: int(file.name.split(".")[0]))
-    root = Metadata[Root].from_file(str(newest))
+    root = Metadata[Root].from_file(str(_roots(folder)[-1]))
     wanted = before.share if share is None else share
     stamp = _timestamp(before, snapshot, meta.version, wanted, timestamp_days, root, signers)
     write_atomically(metadata / "timestamp.json", stamp)
@@ -183,7 +188,7 @@ def _timestamp(
         )
     )
     _sign(stamp, "timestamp", root, signers)
-    return trust.serialised(stamp)
+    return serialised(stamp)
 
 
 def _sign(metadata: Metadata[Any], role: str, root: Metadata[Root], signers: Sequence[Signer]) -> None:
@@ -217,6 +222,11 @@ def _require_newer(folder: Path, before: Standing | None, parcel: Parcel, target
         )
 
 
+def _roots(folder: Path) -> list[Path]:
+    """Its root metadata, the newest last."""
+    return sorted((folder / "metadata").glob("*.root.json"), key=lambda file: int(file.name.split(".")[0]))
+
+
 def _newest_root(parcel: Parcel) -> Metadata[Root]:
     from tuf.api.metadata import Metadata, Root
     from tuf.api.serialization import DeserializationError
@@ -228,13 +238,13 @@ def _newest_root(parcel: Parcel) -> Metadata[Root]:
         raise PackageError(f"{parcel.file} has no root metadata: {error}") from error
 
 
-def _store(parcel: Parcel, sha256: str, file: Path) -> None:
+def _store(parcel: Parcel, place: Place, file: Path) -> None:
     """A file of the package, unless it is there; readers never see half of it."""
-    if file.is_file() and file_digest(file) == sha256:
+    if file.is_file() and file_digest(file) == place.sha256:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(file) as stream:
-        for chunk in parcel.chunks(sha256, 0):
+        for chunk in parcel.chunks(place.sha256, 0):
             stream.write(chunk)
 
 
@@ -260,9 +270,9 @@ def _required(folder: Path) -> Standing:
     return found
 
 
-def _hashed(path: str, sha256: str) -> str:
-    before, slash, name = path.rpartition("/")
-    return f"{before}{slash}{sha256}.{name}"
+def _hashed(place: Place) -> str:
+    before, slash, name = place.path.rpartition("/")
+    return f"{before}{slash}{place.sha256}.{name}"
 
 
 def _in_days(days: float) -> datetime:

@@ -13,7 +13,7 @@ from edgeopt.field.journal import Journal, file_of
 from edgeopt.field.outcome import Outcome
 from edgeopt.field.parcel import Parcel
 
-PARCEL = Parcel(Path("m.edgepkg"), "0" * 64, {}, "{}", "cam", 7, ("a",), {})
+PARCEL = Parcel(Path("m.edgepkg"), "0" * 64, {}, "{}", "cam", 7, ("a",), ())
 GOOD = Outcome("a", "updated", counter=7, sent_bytes=12, seconds=1.5)
 BAD = Outcome("b", "failed", "no space", "free some", "command", 4)
 
