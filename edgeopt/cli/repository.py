@@ -129,7 +129,7 @@ def advance(
         standing = repository.standing(folder)
         document = {**_document(folder, standing, heard), "advanced": False, "reason": why}
         return Answer(document, lambda: f"not advanced: {why}", exit_code=7)
-    standing = repository.advance(folder, _signers(key, passphrase), wanted, _days(expires))
+    standing = repository.advance(folder, _signers(key, passphrase), wanted, timestamp_days=_days(expires))
     return _answer(folder, standing, heard, advanced=True, reason=None if heard else NO_FEEDBACK)
 
 
@@ -144,7 +144,8 @@ def refresh(
     """Sign anew that nothing newer exists: without, devices distrust the repository once that expires."""
     from edgeopt.field import repository
 
-    return _answer(folder, repository.advance(folder, _signers(key, passphrase), None, _days(expires)))
+    standing = repository.advance(folder, _signers(key, passphrase), None, timestamp_days=_days(expires))
+    return _answer(folder, standing)
 
 
 @app.command(epilog=flags.examples("edgeopt repository show www/model --reports reports --json"))

@@ -22,7 +22,7 @@ from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import ConfigError, PackageError, SignatureError
 from edgeopt.core.files import write_atomically, written_atomically
 from edgeopt.field import verify
-from edgeopt.field.metadata import FIELD, serialised
+from edgeopt.field.metadata import FIELD, T, parse, serialised
 from edgeopt.field.parcel import Parcel, Place
 from edgeopt.field.trust import Trust
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Metadata, Root
 
+TIMESTAMP = "timestamp.json"
 MILLION = 1_000_000
 TIMESTAMP_DAYS = 14
 SNAPSHOT_DAYS = 90
@@ -67,19 +68,19 @@ def standing(folder: Path) -> Standing | None:
     Raises:
         PackageError: Its metadata makes no sense.
     """
-    from tuf.api.metadata import Metadata, Targets, Timestamp
-    from tuf.api.serialization import DeserializationError
+    from tuf.api.metadata import Snapshot, Targets, Timestamp
 
-    if not (folder / "metadata" / "timestamp.json").is_file():
+    if not (folder / "metadata" / TIMESTAMP).is_file():
         return None
     try:
-        stamp = Metadata[Timestamp].from_file(str(folder / "metadata" / "timestamp.json")).signed
-        counter = _counter(folder, stamp.snapshot_meta.version)
-        targets = Metadata[Targets].from_file(str(folder / "metadata" / f"{counter}.targets.json")).signed
+        stamp = _load(folder, TIMESTAMP, Timestamp).signed
+        snapshot = _load(folder, f"{stamp.snapshot_meta.version}.snapshot.json", Snapshot).signed
+        counter = snapshot.meta["targets.json"].version
+        targets = _load(folder, f"{counter}.targets.json", Targets).signed
         product = str(targets.unrecognized_fields[FIELD]["product"])
         share = stamp.unrecognized_fields.get(FIELD, {}).get("share_ppm", MILLION) / MILLION
-    except (DeserializationError, OSError, KeyError, TypeError, ValueError) as error:
-        raise PackageError(f"{folder} is not a repository: {error}") from error
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        raise PackageError(f"{folder} is not a repository: {type(error).__name__}: {error}") from error
     return Standing(product, counter, share, stamp.version, stamp.expires)
 
 
@@ -105,25 +106,15 @@ def publish(
         PackageError, SignatureError: It is not good; or the keys are not those of the roles, or too few.
         EdgeoptError: It cannot be written.
     """
-    from tuf.api.metadata import Metadata, MetaFile, Snapshot
-
     before = standing(folder)
     if roots := _roots(folder):
         verify.verify(parcel.file, Trust.of([(file.name, file.read_bytes()) for file in roots]))
     targets = parcel.metadata["targets.json"].encode()
     _require_newer(folder, before, parcel, targets)
     root = _newest_root(parcel)
-    snapshot = Metadata(
-        Snapshot(
-            version=_next_snapshot(folder, before),
-            expires=_in_days(snapshot_days),
-            meta={"targets.json": MetaFile(parcel.counter, len(targets), {"sha256": _sha256(targets)})},
-        )
-    )
-    _sign(snapshot, "snapshot", root, signers)
-    stamp = _timestamp(
-        before, serialised(snapshot), snapshot.signed.version, share, timestamp_days, root, signers
-    )
+    version = _next_snapshot(folder)
+    snapshot = _snapshot(version, parcel.counter, targets, snapshot_days, root, signers)
+    stamp = _timestamp(before, snapshot, version, share, timestamp_days, root, signers)
     # Nothing is written before all is signed; and the timestamp last, which makes the rest visible.
     for place in parcel.files:
         _store(parcel, place, folder / "targets" / _hashed(place))
@@ -133,22 +124,29 @@ def publish(
         if name != "targets.json":
             write_atomically(metadata / name, text.encode())
     write_atomically(metadata / f"{parcel.counter}.targets.json", targets)
-    write_atomically(metadata / f"{snapshot.signed.version}.snapshot.json", serialised(snapshot))
-    write_atomically(metadata / "timestamp.json", stamp)
+    write_atomically(metadata / f"{version}.snapshot.json", snapshot)
+    write_atomically(metadata / TIMESTAMP, stamp)
     return _required(folder)
 
 
 def advance(
-    folder: Path, signers: Sequence[Signer], share: float | None, timestamp_days: float = TIMESTAMP_DAYS
+    folder: Path,
+    signers: Sequence[Signer],
+    share: float | None,
+    *,
+    timestamp_days: float = TIMESTAMP_DAYS,
+    snapshot_days: float = SNAPSHOT_DAYS,
 ) -> Standing:
     """Offer the same release to another share of the devices, or, with None, sign the offer anew.
 
+    A snapshot that would expire before the timestamp is signed anew with it.
+
     Raises:
         ConfigError: Nothing is offered, or the share would shrink: whoever has a release keeps it.
-        SignatureError: The keys are not those of the role, or too few.
+        SignatureError: The keys are not those of the roles, or too few.
         EdgeoptError: It cannot be written.
     """
-    from tuf.api.metadata import Metadata, Root, Timestamp
+    from tuf.api.metadata import Root, Snapshot, Timestamp
 
     before = _required(folder)
     if share is not None and share < before.share:
@@ -157,13 +155,30 @@ def advance(
             hint="publish a release with a higher counter that does better",
         )
     metadata = folder / "metadata"
-    meta = Metadata[Timestamp].from_file(str(metadata / "timestamp.json")).signed.snapshot_meta
-    snapshot = (metadata / f"{meta.version}.snapshot.json").read_bytes()
-    root = Metadata[Root].from_file(str(_roots(folder)[-1]))
+    root = _load(folder, _roots(folder)[-1].name, Root)
+    version = _load(folder, TIMESTAMP, Timestamp).signed.snapshot_meta.version
+    name = f"{version}.snapshot.json"
+    snapshot = (metadata / name).read_bytes()
+    if _load(folder, name, Snapshot).signed.expires < _in_days(timestamp_days):
+        version = _next_snapshot(folder)
+        targets = (metadata / f"{before.counter}.targets.json").read_bytes()
+        snapshot = _snapshot(version, before.counter, targets, snapshot_days, root, signers)
     wanted = before.share if share is None else share
-    stamp = _timestamp(before, snapshot, meta.version, wanted, timestamp_days, root, signers)
-    write_atomically(metadata / "timestamp.json", stamp)
+    stamp = _timestamp(before, snapshot, version, wanted, timestamp_days, root, signers)
+    write_atomically(metadata / f"{version}.snapshot.json", snapshot)
+    write_atomically(metadata / TIMESTAMP, stamp)
     return _required(folder)
+
+
+def _snapshot(
+    version: int, counter: int, targets: bytes, days: float, root: Metadata[Root], signers: Sequence[Signer]
+) -> bytes:
+    from tuf.api.metadata import Metadata, MetaFile, Snapshot
+
+    listed = {"targets.json": MetaFile(counter, len(targets), {"sha256": _sha256(targets)})}
+    snapshot = Metadata(Snapshot(version=version, expires=_in_days(days), meta=listed))
+    _sign(snapshot, "snapshot", root, signers)
+    return serialised(snapshot)
 
 
 def _timestamp(
@@ -228,14 +243,15 @@ def _roots(folder: Path) -> list[Path]:
 
 
 def _newest_root(parcel: Parcel) -> Metadata[Root]:
-    from tuf.api.metadata import Metadata, Root
-    from tuf.api.serialization import DeserializationError
+    from tuf.api.metadata import Root
 
     versions = [int(name.split(".")[0]) for name in parcel.metadata if name.endswith(".root.json")]
-    try:
-        return Metadata[Root].from_bytes(parcel.metadata[f"{max(versions)}.root.json"].encode())
-    except (DeserializationError, ValueError) as error:
-        raise PackageError(f"{parcel.file} has no root metadata: {error}") from error
+    name = f"{max(versions)}.root.json"
+    return parse(name, parcel.metadata[name].encode(), Root)
+
+
+def _load(folder: Path, name: str, kind: type[T]) -> Metadata[T]:
+    return parse(str(folder / "metadata" / name), (folder / "metadata" / name).read_bytes(), kind)
 
 
 def _store(parcel: Parcel, place: Place, file: Path) -> None:
@@ -248,17 +264,8 @@ def _store(parcel: Parcel, place: Place, file: Path) -> None:
             stream.write(chunk)
 
 
-def _counter(folder: Path, snapshot_version: int) -> int:
-    from tuf.api.metadata import Metadata, Snapshot
-
-    file = folder / "metadata" / f"{snapshot_version}.snapshot.json"
-    return int(Metadata[Snapshot].from_file(str(file)).signed.meta["targets.json"].version)
-
-
-def _next_snapshot(folder: Path, before: Standing | None) -> int:
+def _next_snapshot(folder: Path) -> int:
     """One more than any that was ever written, an unfinished one included."""
-    if before is None and not (folder / "metadata").is_dir():
-        return 1
     there = [int(file.name.split(".")[0]) for file in (folder / "metadata").glob("*.snapshot.json")]
     return max(there, default=0) + 1
 

@@ -60,7 +60,8 @@ def test_files_are_served_whole_and_from_any_byte_on(connection: http.client.HTT
     "path",
     [
         "/", "/secret", "/../secret", "/targets/../../secret", "/targets/%2e%2e/%2e%2e/secret",
-        "/targets/.hidden", "/targets", "/targets/variants", "/metadata/none.json", "//etc/passwd", "/reports",
+        "/targets/.hidden", "/targets", "/targets/variants", "/metadata/none.json", "//etc/passwd",
+        "/reports",
     ],
 )  # fmt: skip
 def test_nothing_else_is_served(path: str, connection: http.client.HTTPConnection) -> None:
