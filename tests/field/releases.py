@@ -76,7 +76,8 @@ def release(
     session = {
         "format": 1, "runtime": "onnxruntime", "model": "model.onnx",
         "options": {
-            "intra_op_num_threads": 1, "inter_op_num_threads": 1, "graph_optimization_level": 99, "config": {},
+            "intra_op_num_threads": 1, "inter_op_num_threads": 1, "graph_optimization_level": 99,
+            "config": {},
         },
         "session_options": {"threads": 1}, **interface,
     }  # fmt: skip

@@ -215,7 +215,7 @@ def test_a_host_that_is_killed_in_mid_transfer_resumes(
     name_again(device)
     proxy.bytes_per_s = 4 * MB
     command = [
-        sys.executable, "-m", "edgeopt", "deploy", package, "--board", device.name, "--trust", trust, "--json",
+        sys.executable, "-m", "edgeopt", "deploy", package, "--board", device.name, "--trust", trust,
     ]  # fmt: skip
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Ran, folder, run  # noqa: F401 - fixtures
+from tests.cli.conftest import Ran
 from tests.field.devices import Fleet
 from tests.field.releases import keyring, release
 
@@ -21,7 +21,7 @@ Run = Callable[..., Ran]
 SIZES = [pytest.param(10), pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 
 
-def installed(run: Run, fleet: Fleet, trust: Path, folder: Path) -> None:  # noqa: F811
+def installed(run: Run, fleet: Fleet, trust: Path, folder: Path) -> None:
     """Release 1 on all of them."""
     package = release(folder / "1.edgepkg", trust, 1)
     ran = run(
@@ -32,7 +32,7 @@ def installed(run: Run, fleet: Fleet, trust: Path, folder: Path) -> None:  # noq
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_a_fleet(count: int, make_fleet: Make, run: Run, trust: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_fleet(count: int, make_fleet: Make, run: Run, trust: Path, tmp_path: Path) -> None:
     """5 % of the devices are broken in themselves: they trust somebody else, or are off."""
     fleet = make_fleet(count)
     fleet.name_them()
@@ -64,7 +64,7 @@ def test_a_fleet(count: int, make_fleet: Make, run: Run, trust: Path, tmp_path: 
     assert states[broken.name]["reason"]
     assert states[off.name]["state"] == "unreached"
     assert states[off.name]["last_seen"]["counter"] == 1
-    assert [one for one in fleet.serving].count(3) == count - 2
+    assert fleet.serving.count(3) == count - 2
     assert ran.document["error"]["message"].startswith(broken.name)
 
     shown = run("status", "--group", "all", "--json")
@@ -88,7 +88,7 @@ def test_a_killed_rollout_goes_on_where_it_was(
     make_fleet: Make,
     run: Run,
     trust: Path,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     fleet = make_fleet(4)
     fleet.name_them()
@@ -118,7 +118,7 @@ def test_a_dry_run_shows_the_waves_and_reaches_nobody(
     make_fleet: Make,
     run: Run,
     trust: Path,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     fleet = make_fleet(1)
     fleet.name_them()
@@ -134,7 +134,7 @@ def test_one_device_fails_with_its_own_exit_code(
     make_fleet: Make,
     run: Run,
     trust: Path,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     fleet = make_fleet(1)
     fleet.name_them()
@@ -158,7 +158,7 @@ def test_one_device_fails_with_its_own_exit_code(
         (["status", "--board", "virtual:rpi4"], 4, "is not up"),
     ],
 )
-def test_what_makes_no_sense_is_said(words: list[str], code: int, says: str, run: Run) -> None:  # noqa: F811
+def test_what_makes_no_sense_is_said(words: list[str], code: int, says: str, run: Run) -> None:
     Path("x.edgepkg").write_bytes(b"nothing of the kind")
     ran = run(*words)
     assert ran.code == code, ran.err
