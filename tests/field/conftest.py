@@ -35,9 +35,8 @@ def genuine(folder: Path, keyring: Keyring, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def trust(tmp_path: Path) -> Path:
     """A folder with one key and its root."""
-    folder = tmp_path / "trust"
-    releases.keyring(folder)
-    return folder
+    releases.keyring(tmp_path / "trust")
+    return tmp_path / "trust"
 
 
 @pytest.fixture
