@@ -42,13 +42,14 @@ pytest: .venv/developing
 
 lint: .venv/developing
 	@.ci/need shellcheck
-	shellcheck firmware_scripts/provision/*.sh firmware_scripts/provision/steps/*.sh
+	shellcheck firmware_scripts/provision/*.sh firmware_scripts/provision/steps/*.sh firmware_scripts/wrap/*.sh
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 accept: test ## Every suite at full length (the four examples too), then the benchmarks, one by one
+	@.ci/need mender-artifact rauc mksquashfs
 	$(BIN)/pytest -m long -s $(PYTEST_FLAGS)
 	export PYTHONPATH=$(CURDIR); \
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done

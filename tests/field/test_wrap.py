@@ -20,17 +20,13 @@ from tests.field.releases import release
 AGENT = resource("firmware_scripts/edgeopt_field.py")
 
 
-def needs(tool: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
-
-
 def said(*command: object) -> str:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@needs("mender-artifact")
+@pytest.mark.long  # needs mender-artifact
 def test_a_mender_artifact_is_valid_and_holds_the_package(trust: Path, tmp_path: Path) -> None:
     package, output = release(tmp_path / "1.edgepkg", trust, 1), tmp_path / "1.mender"
     wrap(package, "mender", output, Wrapping(["rpi4", "rpi5"]))
@@ -42,7 +38,7 @@ def test_a_mender_artifact_is_valid_and_holds_the_package(trust: Path, tmp_path:
     assert "edgeopt" in read
 
 
-@needs("rauc")
+@pytest.mark.long  # needs rauc and squashfs-tools
 def test_a_rauc_bundle_is_signed_and_holds_the_package(trust: Path, tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     said(
