@@ -2,8 +2,8 @@
 
 Twelve devices on real SSH servers of this machine, each behind a link of 256 kB/s as a field device may have,
 get a release of 4 MB with the real agent, by 1, 3, 6 and 12 at once. A link's time is waited for, so more
-devices at once should take that much less; what this one machine computes for all of them, as host and as every
-device, it computes one after the other. Needs Debian's openssh-server; takes about ten minutes.
+devices at once should take that much less; what this one machine computes for all of them, as host and as
+every device, it computes one after the other. Needs Debian's openssh-server; takes about ten minutes.
 
     python -m benchmarks.fleet_concurrency
 """

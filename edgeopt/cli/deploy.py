@@ -114,7 +114,7 @@ def deploy(
     from edgeopt.field.journal import Journal, file_of
     from edgeopt.field.many import Stop
     from edgeopt.field.parcel import Parcel
-    from edgeopt.field.rollout import roll_out
+    from edgeopt.field.rollout import Report, roll_out
     from edgeopt.field.waves import USUAL_CANARIES, parse_rate, plan
     from edgeopt.options import parse_duration_s
 
@@ -143,11 +143,14 @@ def deploy(
                 journal.forget([one.name for one in journal.outcomes.values() if one.state == "failed"])
             if journal.is_resumed:
                 observer.announce(f"going on with {journal.file}")
-            report = roll_out(
-                planned,
-                lambda name: Delivery(targets[name], parcel, given, patience, observer, stop).run(),
-                journal, rate, concurrency, observer, stop,
-            )  # fmt: skip
+            try:
+                report = roll_out(
+                    planned,
+                    lambda name: Delivery(targets[name], parcel, given, patience, observer, stop).run(),
+                    journal, rate, concurrency, observer, stop,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                report = Report("interrupted", "interrupted", planned, dict(journal.outcomes))
     document = _document(parcel, report, journal.file)
     return Answer(document, lambda: _shown(document), report.exit_code)
 
@@ -228,10 +231,12 @@ def _conclusion(document: dict[str, Any]) -> list[str]:
     lines = [f"{release}: {has_it} of {len(devices)} devices have it"]
     if document["verdict"] == "stopped":
         lines.append(f"stopped: {document['reason']}")
+    if hint := (document["error"] or {}).get("hint"):
+        lines.append(f"hint: {hint}")
     if any(one["state"] == "failed" for one in devices):
         lines.append("--retry tries those that failed again, and lets a stopped rollout go on")
     elif document["verdict"] != "complete":
-        lines.append("repeating the command tries those that were not reached again")
+        lines.append("repeating the command goes on with those that do not have it")
     if document["verdict"] == "stopped" and has_it:
         lines.append(
             f"those that have it keep it: edgeopt rollback --from {document['counter']} takes it back"

@@ -154,10 +154,13 @@ class LiveFleetView(PlainFleetView):
                     self._tasks[name], state=state, total=max(1, total_bytes), completed=sent_bytes
                 )
 
-    def outcome(self, outcome: Outcome) -> None:
+    def done(self, name: str) -> None:
         with self._lock:
-            if self._progress is not None and outcome.name in self._tasks:
-                self._progress.remove_task(self._tasks.pop(outcome.name))
+            if self._progress is not None and name in self._tasks:
+                self._progress.remove_task(self._tasks.pop(name))
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.done(outcome.name)
         super().outcome(outcome)
         if outcome.state in ("updated", "current", "failed", "unreached"):
             self.advance()

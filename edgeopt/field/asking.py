@@ -60,6 +60,7 @@ def statuses(
             heard = seen.last(target.name) if isinstance(error, ConnectError) else None
             return Found(target.name, None, error, heard)
         finally:
+            observer.done(target.name)
             observer.advance()
         seen.note(target.name, answer.get("counter"), str(answer.get("state")))
         return Found(target.name, answer)

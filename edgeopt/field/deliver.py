@@ -54,8 +54,9 @@ class Delivery:
         """`root`: the trust to install on a device that has none."""
         self._target, self._name, self._parcel, self._root = target, target.name, parcel, root
         self._patience, self._observer, self._stop = patience, observer, stop
-        self._sent_bytes = self._arrived_bytes = 0
-        self._is_installing = False
+        self._sent_bytes = 0
+        self._lacking_bytes: int | None = None
+        self._has_moved = self._is_installing = False
         self._previous: int | None = None
 
     def run(self) -> Outcome:
@@ -74,14 +75,14 @@ class Delivery:
         """Try again while it is unreachable; who moved on has all patience anew."""
         watching = Named(self._name, self._observer)
         while True:
-            before = self._arrived_bytes
+            self._has_moved = False
             try:
                 return patiently(
                     self._attempt, self._name, self._patience.wait_s, watching, self._stop,
                     self._target.power_cycle,
                 )  # fmt: skip
             except ConnectError:
-                if self._arrived_bytes <= before or self._stop.is_set():
+                if not self._has_moved or self._stop.is_set():
                     raise
 
     def _attempt(self) -> Outcome:
@@ -135,7 +136,9 @@ class Delivery:
             CommandError: It arrives damaged twice, or the device cannot store it.
         """
         missing = staged.missing
-        self._arrived_bytes = self._parcel.payload_bytes - sum(one.rest for one in missing)
+        lacking = sum(one.rest for one in missing)
+        self._has_moved |= self._lacking_bytes is not None and lacking < self._lacking_bytes
+        self._lacking_bytes = lacking
         for _ in range(2):
             if not missing:
                 return

@@ -95,11 +95,6 @@ class Parcel:
         """Product and counter, as people call a release."""
         return f"{self.product} {self.counter}"
 
-    @property
-    def payload_bytes(self) -> int:
-        """Size of all contents that the metadata lists, each counted once."""
-        return sum({one.sha256: one.length for one in self.files}.values())
-
     def opening(self) -> dict[str, Any]:
         """What a device is shown before anything is sent: it says then what it lacks, or refuses."""
         return {"metadata": dict(self.metadata), "manifest": self.manifest}

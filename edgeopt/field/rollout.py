@@ -14,8 +14,9 @@ from edgeopt.field.outcome import Outcome
 from edgeopt.field.watching import FleetObserver
 from edgeopt.field.waves import Wave, verdict
 
-Verdict = Literal["complete", "incomplete", "stopped"]
+Verdict = Literal["complete", "incomplete", "stopped", "interrupted"]
 """`complete`: every device has the release. `incomplete`: all waves are over, and some do not have it."""
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Report:
     def exit_code(self) -> int:
         """0: all have it. Otherwise that of the first device that failed, else 4: some were not reached."""
         failed = [one for one in self.outcomes.values() if one.state == "failed"]
-        if self.verdict == "complete":
-            return 0
+        if self.verdict in ("complete", "interrupted"):
+            return INTERRUPTED if self.verdict == "interrupted" else 0
         return (failed[0].exit_code if failed else 0) or 4
 
     def devices(self) -> list[dict[str, Any]]:

@@ -23,6 +23,9 @@ class FleetObserver(Observer):
     def sending(self, name: str, sent_bytes: int, total_bytes: int) -> None:
         """How much of what a device lacks has been sent to it."""
 
+    def done(self, name: str) -> None:
+        """Nothing is being done with a device any more."""
+
     def outcome(self, outcome: Outcome) -> None:
         """A device is done, however it ended."""
 
