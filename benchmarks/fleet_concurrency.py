@@ -38,8 +38,8 @@ def measured(folder: Path) -> int:
     """Update the fleet once for each number of devices at once."""
     from edgeopt.boards.inventory import Inventory
     from edgeopt.field.fleet import targets
-    from tests.field.devices import Fleet
-    from tests.field.releases import keyring
+    from tests.field.fleet.devices import Fleet
+    from tests.field.fleet.releases import keyring
     from tests.sshd import make_key
 
     trust = folder / "trust"
@@ -83,7 +83,7 @@ def rolled_out(
     from edgeopt.field.rollout import roll_out
     from edgeopt.field.watching import FleetObserver
     from edgeopt.field.waves import plan
-    from tests.field.releases import release
+    from tests.field.fleet.releases import release
 
     parcel = Parcel.open(release(folder / f"{counter}.edgepkg", trust, counter, ballast_bytes=ballast_bytes))
     root = (trust / "root.pub.json").read_bytes()

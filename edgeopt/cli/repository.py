@@ -11,8 +11,7 @@ from edgeopt.cli import flags
 from edgeopt.cli.answer import Answer
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Signer
-
+    from edgeopt.field.keys import Signer
     from edgeopt.field.reports import Feedback
     from edgeopt.field.repository import Standing
 

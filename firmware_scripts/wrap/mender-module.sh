@@ -27,6 +27,7 @@ ArtifactInstall)
         agent install "$package" > "$said" || {
             code=$?
             cat "$said" >&2
+            rm -f "$said"  # it has gone back by itself: nothing is left to take back
             exit "$code"
         }
     done

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edgeopt.field.roots import RoleSpec
-from edgeopt.field.trust import Trust
 from tuf.ngclient import Updater
 
 from edgeopt.core.errors import ConfigError, SignatureError
@@ -16,9 +14,11 @@ from edgeopt.core.progress import Observer
 from edgeopt.field import founding, keys, repository
 from edgeopt.field.parcel import Parcel
 from edgeopt.field.reports import Inbox
+from edgeopt.field.roots import RoleSpec
 from edgeopt.field.serving import server
-from tests.field.releases import keyring, release, signer
-from tests.field.test_reports import signed
+from edgeopt.field.trust import Trust
+from tests.field.fleet.releases import keyring, release, signer
+from tests.field.fleet.test_reports import signed
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from edgeopt.core.errors import ConfigError, EdgeoptError
 from edgeopt.field.wrap import Wrapping, wrap
 from edgeopt.resources import resource
-from tests.field.devices import FieldDevice, Fleet
-from tests.field.releases import release
+from tests.field.fleet.devices import FieldDevice, Fleet
+from tests.field.fleet.releases import release
 
 AGENT = resource("firmware_scripts/edgeopt_field.py")
 

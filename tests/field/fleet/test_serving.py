@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeopt.core.progress import Observer
 from edgeopt.field.reports import Inbox
 from edgeopt.field.serving import server
-from tests.field.test_reports import signed
+from tests.field.fleet.test_reports import signed
 
 CONTENT = bytes(range(256)) * 8
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Ran
-from tests.field.devices import Fleet
-from tests.field.releases import keyring, release
+from tests.field.fleet.devices import Fleet
+from tests.field.fleet.releases import keyring, release
 
 Make = Callable[[int], Fleet]
 Run = Callable[..., Ran]

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from edgeopt.field.keyring import Keyring
-from edgeopt.field.manifest import Manifest, Promise, Requirements, Tolerance, Variant
-from edgeopt.field.trust import Trust
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeopt.field import archive, founding, keys, npz, sign
+from edgeopt.field.keyring import Keyring
+from edgeopt.field.manifest import Manifest, Promise, Requirements, Tolerance, Variant
+from edgeopt.field.trust import Trust
 
 PRODUCT = "scale"
 WIDTH = 64
