@@ -12,6 +12,7 @@ import typer
 
 from edgeopt.cli import flags, signing
 from edgeopt.cli.answer import Answer
+from edgeopt.core.digest import file_digest
 from edgeopt.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 EPILOG = flags.examples(
     "edgeopt package edgeopt-out/model-rpi4 -o model.edgepkg --key keys/edgeopt.key",
     "edgeopt package edgeopt-out/model-rpi4 edgeopt-out/model-rpi5 -o model.edgepkg --key keys/edgeopt.key",
+    "edgeopt package out --key keys/edgeopt.key --format mender --device-type raspberrypi4",
     'edgeopt package out -o model.edgepkg --trust keys --key "pkcs11:token=release;id=%02"',
 )
 
-CONTENT, EVIDENCE = "Content", "Evidence"
+CONTENT, EVIDENCE, WRAPPING = "Content", "Evidence", "For fleets that run another update system"
 SUFFIX = ".edgepkg"
+WRAPPED = {"mender": ".mender", "rauc": ".raucb"}
+"""Format -> ending of its files."""
 SOURCE_DATE_EPOCH = "SOURCE_DATE_EPOCH"
 
 
@@ -90,6 +94,28 @@ def package(
             help="Take a result whose accuracy the data could not establish.",
         ),
     ] = False,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="edgepkg|mender|rauc", rich_help_panel=WRAPPING,
+            help="Wrap the package as an artifact of Mender or a bundle of RAUC.",
+        ),
+    ] = "edgepkg",
+    device_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device-type", metavar="NAME", rich_help_panel=WRAPPING,
+            help="Kind of device that may take it, as that system calls it. Repeat for others.",
+        ),
+    ] = None,
+    wrap_key: Annotated[
+        Path | None,
+        typer.Option("--wrap-key", metavar="FILE", rich_help_panel=WRAPPING, help="Signs the wrapping."),
+    ] = None,
+    wrap_cert: Annotated[
+        Path | None,
+        typer.Option("--wrap-cert", metavar="FILE", rich_help_panel=WRAPPING, help="Of that key, for RAUC."),
+    ] = None,
     passphrase_file: signing.PassphraseFile = None,
     as_json: flags.Json = False,
 ) -> Answer:  # fmt: skip
@@ -98,10 +124,14 @@ def package(
     The same study, key and flags give the same bytes. What was not measured, or whose accuracy is not
     established, is refused (exit 3) unless a flag takes it.
     """
+    from edgeopt.core.scratch import scratch
     from edgeopt.field.evidence import Allowed
     from edgeopt.field.pack import Release, document, pack
     from edgeopt.field.trust import Trust
+    from edgeopt.field.wrap import Wrapping, wrap
 
+    if form not in ("edgepkg", *WRAPPED):
+        raise ConfigError(f"unknown format {form!r}", hint=f"known: edgepkg, {', '.join(WRAPPED)}")
     secret = signing.passphrase(passphrase_file)
     signers = signing.signers(key, secret)
     chain = Trust.open(trust or _beside(key[0]))
@@ -116,9 +146,18 @@ def package(
         wheels=wheel or (),
         allowed=Allowed(allow_emulated, allow_unestablished),
     )
-    packed = pack(sources, output or Path(f"{name}{SUFFIX}"), release, trust=chain, signers=signers)
-    answer = document(packed)
-    return Answer(dict(answer), lambda: _shown(answer))
+    if form == "edgepkg":
+        packed = pack(sources, output or Path(f"{name}{SUFFIX}"), release, trust=chain, signers=signers)
+        answer = dict(document(packed))
+    else:
+        wrapped = (output or Path(f"{name}{WRAPPED[form]}")).absolute()
+        with scratch() as folder:
+            packed = pack(sources, folder / f"{name}{SUFFIX}", release, trust=chain, signers=signers)
+            wrap(packed.path, form, wrapped, Wrapping(device_type or (), wrap_key, wrap_cert))
+        answer = dict(document(packed)) | {
+            "package": str(wrapped), "sha256": file_digest(wrapped), "size_bytes": wrapped.stat().st_size
+        }  # fmt: skip
+    return Answer(answer, lambda: _shown(answer))
 
 
 def _source(text: str) -> Source:

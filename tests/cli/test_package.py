@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,3 +188,20 @@ def test_a_study_of_an_older_edgeopt_is_to_be_repeated(run: Run, folder: Path, k
     made.study(folder / "old", deployment=None)
     ran = run("package", "old", "--key", key)
     assert (ran.code, "repeat its edgeopt optimize command" in ran.err) == (2, True)
+
+
+def test_it_is_wrapped_for_another_update_system_or_says_what_is_missing(
+    run: Run, out: Path, key: Path, folder: Path
+) -> None:
+    command = ("package", out, "--key", key, "-o", "net.mender", "--format", "mender")
+    ran = run(*command, "--device-type", "raspberrypi4", "--json")
+    if shutil.which("mender-artifact"):
+        assert ran.code == 0, ran.err
+        assert ran.document["package"] == str(folder / "net.mender")
+        assert ran.document["size_bytes"] == (folder / "net.mender").stat().st_size
+    else:
+        assert ran.code == 1
+        assert "apt-get install mender-artifact" in ran.document["error"]["hint"]
+        assert not (folder / "net.mender").exists()
+    assert run(*command).code == 2
+    assert run(*command[:-1], "zip").code == 2
