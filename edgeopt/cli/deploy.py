@@ -173,8 +173,11 @@ def _facts(parcel: Parcel, waves: Sequence[Wave]) -> dict[str, Any]:
 
 
 def _planned(parcel: Parcel, waves: Sequence[Wave]) -> dict[str, Any]:
-    named = [{"wave": one.number, "canary": one.is_canary, "devices": list(one.names)} for one in waves]
-    return {**_facts(parcel, waves), "dry_run": True, "waves": named}
+    return {**_facts(parcel, waves), "dry_run": True, "waves": _waves(waves)}
+
+
+def _waves(waves: Sequence[Wave]) -> list[dict[str, Any]]:
+    return [{"wave": one.number, "canary": one.is_canary, "devices": list(one.names)} for one in waves]
 
 
 def _document(parcel: Parcel, report: Report, journal: Path) -> dict[str, Any]:
@@ -188,9 +191,7 @@ def _document(parcel: Parcel, report: Report, journal: Path) -> dict[str, Any]:
     return {
         **_facts(parcel, report.waves),
         "dry_run": False,
-        "waves": [
-            {"wave": one.number, "canary": one.is_canary, "devices": list(one.names)} for one in report.waves
-        ],
+        "waves": _waves(report.waves),
         "verdict": report.verdict,
         "reason": report.reason,
         "devices": report.devices(),

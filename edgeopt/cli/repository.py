@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeopt.cli import flags
+from edgeopt.cli import flags, signing
 from edgeopt.cli.answer import Answer
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ Folder = Annotated[Path, typer.Argument(metavar="REPO", help="The repository's f
 Keys = Annotated[
     list[str],
     typer.Option("--key", metavar="FILE|pkcs11:…", help="A key of the roles timestamp and snapshot. Repeat."),
-]
-Passphrase = Annotated[
-    str | None,
-    typer.Option("--passphrase", envvar="EDGEOPT_KEY_PASSPHRASE", help="Of the key files.", show_envvar=True),
 ]
 Share = Annotated[
     str,
@@ -66,7 +62,7 @@ def publish(
     ] = None,
     share: Share = "100%",
     expires: Lifetime = "14d",
-    passphrase: Passphrase = None,
+    passphrase_file: signing.PassphraseFile = None,
     as_json: flags.Json = False,
 ) -> Answer:
     """Offer a package to devices that fetch updates, to a part of them first with [cyan]--share[/cyan]."""
@@ -82,7 +78,7 @@ def publish(
     if trust:
         verify.trusted_root(package, trust)
     standing = repository.publish(
-        folder, Parcel.open(package), _signers(key, passphrase),
+        folder, Parcel.open(package), _signers(key, passphrase_file),
         share=parse_rate(share, "--share"), timestamp_days=_days(expires),
     )  # fmt: skip
     return _answer(folder, standing)
@@ -109,7 +105,7 @@ def advance(
         bool, typer.Option("--no-feedback", help="Go on without knowing how it went so far.")
     ] = False,
     expires: Lifetime = "14d",
-    passphrase: Passphrase = None,
+    passphrase_file: signing.PassphraseFile = None,
     as_json: flags.Json = False,
 ) -> Answer:
     """Let more of the devices take what is offered, if those that took it report well of it.
@@ -128,7 +124,9 @@ def advance(
         standing = repository.standing(folder)
         document = {**_document(folder, standing, heard), "advanced": False, "reason": why}
         return Answer(document, lambda: f"not advanced: {why}", exit_code=7)
-    standing = repository.advance(folder, _signers(key, passphrase), wanted, timestamp_days=_days(expires))
+    standing = repository.advance(
+        folder, _signers(key, passphrase_file), wanted, timestamp_days=_days(expires)
+    )
     return _answer(folder, standing, heard, advanced=True, reason=None if heard else NO_FEEDBACK)
 
 
@@ -137,13 +135,13 @@ def refresh(
     folder: Folder,
     key: Keys,
     expires: Lifetime = "14d",
-    passphrase: Passphrase = None,
+    passphrase_file: signing.PassphraseFile = None,
     as_json: flags.Json = False,
 ) -> Answer:
     """Sign anew that nothing newer exists: without, devices distrust the repository once that expires."""
     from edgeopt.field import repository
 
-    standing = repository.advance(folder, _signers(key, passphrase), None, timestamp_days=_days(expires))
+    standing = repository.advance(folder, _signers(key, passphrase_file), None, timestamp_days=_days(expires))
     return _answer(folder, standing)
 
 
@@ -184,10 +182,8 @@ def serve(
             server.serve_forever()
 
 
-def _signers(references: list[str], passphrase: str | None) -> list[Signer]:
-    from edgeopt.field import keys
-
-    return [keys.load(reference, passphrase) for reference in references]
+def _signers(references: list[str], passphrase_file: Path | None) -> list[Signer]:
+    return signing.signers(references, signing.passphrase(passphrase_file))
 
 
 def _days(text: str) -> float:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeopt.core.digest import CHUNK_BYTES, file_digest
-from edgeopt.core.errors import PackageError
-from edgeopt.field import archive
-
-METADATA = "metadata/"
-TARGETS = "targets.json"
-MANIFEST = "manifest.json"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+from edgeopt.core.errors import ConfigError, PackageError
+from edgeopt.field import archive, manifest, ustar
+from edgeopt.field.manifest import Manifest, check_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +32,7 @@ class Parcel:
         file: The `.edgepkg`.
         sha256: Of the whole file: which package a rollout is of.
         metadata: The texts below `metadata/`, by name, byte for byte.
-        manifest: The text of `manifest.json`.
+        manifest_text: That of `manifest.json`.
         product: What it is a release of.
         counter: Of the release; a higher one is newer.
         variants: Names of its variants.
@@ -47,7 +42,7 @@ class Parcel:
     file: Path
     sha256: str
     metadata: Mapping[str, str]
-    manifest: str
+    manifest_text: str
     product: str
     counter: int
     variants: tuple[str, ...]
@@ -64,27 +59,26 @@ class Parcel:
         found = archive.read(file)
         try:
             texts = {
-                name.removeprefix(METADATA): found.bytes_of(name).decode()
+                name.removeprefix(ustar.METADATA): found.bytes_of(name).decode()
                 for name in found.members
-                if name.startswith(METADATA)
+                if name.startswith(ustar.METADATA)
             }
-            listed = json.loads(texts[TARGETS])["signed"]
-            manifest = found.bytes_of(MANIFEST).decode()
-            facts = json.loads(manifest)
+            listed = json.loads(texts[ustar.TARGETS_NAME.removeprefix(ustar.METADATA)])["signed"]
+            content = found.bytes_of(manifest.NAME)
+            facts = Manifest.from_bytes(content)
+            check_product(facts.product)  # it becomes part of file names here
             files = tuple(
                 Place(path, entry["hashes"]["sha256"], found.members[path].offset, found.members[path].length)
                 for path, entry in listed["targets"].items()
             )
-            variants = tuple(one["name"] for one in facts["variants"])
-            product, counter = facts["product"], int(listed["version"])
-            if not NAME.fullmatch(product):  # it becomes part of file names here
-                raise ValueError(f"{product!r} is no name of a product")
-        except (KeyError, TypeError, ValueError) as error:
+            counter, variants = int(listed["version"]), tuple(one.name for one in facts.variants)
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise PackageError(
                 f"{file} is not a package: {type(error).__name__}: {error}",
                 hint="edgeopt verify says exactly what is wrong",
             ) from error
-        return cls(file, file_digest(file), texts, manifest, product, counter, variants, files)
+        digest = file_digest(file)
+        return cls(file, digest, texts, content.decode(), facts.product, counter, variants, files)
 
     def place(self, sha256: str) -> Place | None:
         """Where a content lies; None: it is not in the package."""
@@ -97,7 +91,7 @@ class Parcel:
 
     def opening(self) -> dict[str, Any]:
         """What a device is shown before anything is sent: it says then what it lacks, or refuses."""
-        return {"metadata": dict(self.metadata), "manifest": self.manifest}
+        return {"metadata": dict(self.metadata), "manifest": self.manifest_text}
 
     def chunks(self, sha256: str, start: int) -> Iterator[bytes]:
         """The bytes of a file from `start` on.

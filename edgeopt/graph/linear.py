@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeopt.graph.constants import array_of
 from edgeopt.graph.expressions import constant, producer
 from edgeopt.graph.flops import sizes
-from edgeopt.graph.matching import made
+from edgeopt.graph.matching import is_shared, made
 
 Doubles = NDArray[np.float64]
 
@@ -85,3 +85,14 @@ class Linear:
 def _number(node: onnx_ir.Node, name: str) -> float:
     number = node.attributes.get_float(name, 1.0)
     return 1.0 if number is None else number
+
+
+def added_vector(node: onnx_ir.Node) -> tuple[onnx_ir.Value, Doubles] | None:
+    """What alone a constant vector is added to, and the vector; None for any other Add."""
+    for x, given in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+        array = array_of(given)
+        if array is None or x is None or is_shared(x) or array.ndim > 1 or array.dtype.kind != "f":
+            continue
+        if sizes(x) is not None and sizes(x) == sizes(node.outputs[0]):
+            return x, array.astype(np.float64)
+    return None

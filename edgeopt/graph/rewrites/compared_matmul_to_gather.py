@@ -30,19 +30,16 @@ import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 
-from edgeopt.graph.constants import add_initializer, array_of
-from edgeopt.graph.editing import ELSEWHERE, before, is_shared, made, opset_of, replace
+from edgeopt.graph.constants import array_of
+from edgeopt.graph.editing import ELSEWHERE, before, is_shared, made, made_reshape, opset_of, replace
 from edgeopt.graph.flops import sizes
+from edgeopt.graph.lookup import CLIP_OF_INTEGERS, INDICES, within
 from edgeopt.graph.matching import Found, Refusal
 from edgeopt.graph.rewrites import Example
 
 ORDER = 45
 EXACT = True
 RTOL = 1e-6
-
-_KINDS = {onnx_ir.DataType.INT32: np.int32, onnx_ir.DataType.INT64: np.int64}
-_CLIP_OF_INTEGERS = 12
-"""The opset from which Clip takes integers."""
 
 
 class ComparedMatMul:
@@ -58,7 +55,7 @@ class ComparedMatMul:
             return None
         if is_shared(cast.outputs[0]) or is_shared(equal.outputs[0]):
             return ELSEWHERE
-        if opset_of(node) < _CLIP_OF_INTEGERS:
+        if opset_of(node) < CLIP_OF_INTEGERS:
             return Refusal("this opset cannot clip integers")
         table = array_of(node.inputs[1])
         if table is None or table.ndim != 2 or node.inputs[1].dtype != cast.outputs[0].dtype:  # type: ignore[union-attr]
@@ -80,13 +77,7 @@ def _first_of_range(numbers: NDArray[np.generic] | None) -> int | None:
 
 def _are_indices(value: onnx_ir.Value, equal: onnx_ir.Node) -> bool:
     shape, compared = sizes(value), sizes(equal.outputs[0])
-    return (
-        value.dtype in _KINDS
-        and bool(shape)
-        and compared is not None
-        and shape is not None
-        and shape == (*compared[:-1], 1)
-    )
+    return value.dtype in INDICES and compared is not None and shape == (*compared[:-1], 1)
 
 
 def _look_up(
@@ -96,23 +87,12 @@ def _look_up(
     table: NDArray[np.generic],
     first: int,
 ) -> Sequence[onnx_ir.Node]:
-    output, shape, kind = node.outputs[0], sizes(indices) or (), _KINDS[indices.dtype]  # type: ignore[index]
-    zeros = np.zeros((1, table.shape[1]), table.dtype)
-
-    def constant(key: str, array: NDArray[np.generic]) -> onnx_ir.Value:
-        return add_initializer(graph, f"{output.name}_{key}", array)
-
-    low, high = (
-        constant(k, np.asarray(n, kind)) for k, n in (("low", first - 1), ("high", first + len(table)))
-    )
-    clip = made("Clip", [indices, low, high], shape, indices.dtype)
-    add = made("Add", [clip.outputs[0], constant("shift", np.asarray(1 - first, kind))], shape, indices.dtype)
-    rows = constant("rows", np.asarray(shape[:-1], np.int64))
-    flat = made("Reshape", [add.outputs[0], rows], shape[:-1], indices.dtype)
-    weight = constant("table", np.concatenate([zeros, table, zeros]))
+    output, before_last = node.outputs[0], (sizes(indices) or ())[:-1]
+    new, weight = within(graph, str(output.name), indices, table, first)
+    flat = made_reshape(graph, new[-1].outputs[0], before_last, f"{output.name}_rows")
     axis = [onnx_ir.AttrInt64("axis", 0)]
     gather = made("Gather", [weight, flat.outputs[0]], sizes(output), output.dtype, axis)
-    return replace(graph, node, [clip, add, flat, gather])
+    return replace(graph, node, [*new, flat, gather])
 
 
 RULES = (ComparedMatMul(),)

@@ -10,7 +10,7 @@ After:
 Weights: W is (K, N), b (N,); computed in float64, stored in the type of W.
 
 Does not apply when:
-    - it is in training mode, or a weight, a bias or a statistic is computed,
+    - it is in training mode, or a weight, a bias or a statistic is computed, or its statistics are read,
     - its channels, axis 1, are not what the product sums over,
     - a value in between is read elsewhere too, or is an output of the model,
     - nothing behind a MatMul adds a constant per column: an Add would take the normalization's place,
@@ -24,15 +24,14 @@ Source: Ioffe & Szegedy 2015 (arXiv:1502.03167), section 3.1; ONNX BatchNormaliz
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir
 
-from edgeopt.graph.constants import array_of
+from edgeopt.graph.convolution import scale_and_shift
 from edgeopt.graph.editing import permutation
-from edgeopt.graph.expressions import is_read_outside, producer, replacement
+from edgeopt.graph.expressions import producer, replacement
 from edgeopt.graph.flops import sizes
-from edgeopt.graph.linear import Doubles, Linear
-from edgeopt.graph.matching import SHARED, Found, Refusal, made
+from edgeopt.graph.linear import Linear, added_vector
+from edgeopt.graph.matching import Found, Refusal, made
 from edgeopt.graph.rewrites import Example
 
 ORDER = 47
@@ -48,7 +47,8 @@ class FoldIntoNext:
         """See `edgeopt.graph.rewrites.Rule`."""
         if node.domain or node.op_type not in ("Add", "Gemm"):
             return None
-        value, added = (node.outputs[0], None) if node.op_type == "Gemm" else _added(node)
+        sum_of = added_vector(node) if node.op_type == "Add" else None
+        value, added = sum_of or (node.outputs[0], None)
         product = producer(value, "MatMul", "Gemm")
         if product is None or (product.op_type == "MatMul") == (added is None):
             return None
@@ -57,16 +57,14 @@ class FoldIntoNext:
         linear = Linear.of(product.outputs[0]) if norm is not None else None
         if norm is None or norm.inputs[0] is None:
             return None
-        affine = _affine(norm)
-        if linear is None or affine is None:
-            return Refusal("a weight, a bias or a statistic is computed")
+        affine = scale_and_shift(norm)
+        if isinstance(affine, str):
+            return Refusal(affine)
+        if linear is None:
+            return Refusal("a weight or a bias is computed")
         if not _sums_over_channels(norm, between):
             return Refusal("the channels are not what the product sums over")
-        old = [
-            each for each in (norm, between, product, node if added is not None else None) if each is not None
-        ]
-        if is_read_outside(old, node.outputs):
-            return SHARED
+        old = [each for each in (norm, between, product, node) if each is not None]
         scale, shift = affine
         weight, bias = scale[:, None] * linear.weight, shift @ linear.weight
         for one in (linear.bias, added):
@@ -84,30 +82,6 @@ class FoldIntoNext:
             return new, [new[-1].outputs[0]]
 
         return replacement(model.graph, old, node.outputs, make)
-
-
-def _added(node: onnx_ir.Node) -> tuple[onnx_ir.Value | None, Doubles | None]:
-    """What a constant per column is added to, and the constant."""
-    for x, given in (node.inputs, node.inputs[::-1]):
-        array = array_of(given)
-        same = x is not None and sizes(x) is not None and sizes(x) == sizes(node.outputs[0])
-        if array is not None and same and array.ndim <= 1 and array.dtype.kind == "f":
-            return x, array.astype(np.float64)
-    return None, None
-
-
-def _affine(norm: onnx_ir.Node) -> tuple[Doubles, Doubles] | None:
-    """s and t, (K,); None where they are not constant."""
-    arrays = [array_of(value) for value in norm.inputs[1:5]]
-    if norm.attributes.get_int("training_mode", 0) or not norm.attributes.get_int("spatial", 1):
-        return None
-    if any(array is None for array in arrays):
-        return None
-    gamma, beta, mean, variance = (array.astype(np.float64) for array in arrays if array is not None)
-    epsilon = norm.attributes.get_float("epsilon", 1e-5)
-    with np.errstate(all="ignore"):
-        scale = gamma / np.sqrt(variance + (1e-5 if epsilon is None else epsilon))
-    return scale, beta - mean * scale
 
 
 def _sums_over_channels(norm: onnx_ir.Node, between: onnx_ir.Node | None) -> bool:
@@ -152,5 +126,5 @@ EXAMPLES = (
         None,
         "elsewhere",
     ),
-    _example("n = BatchNormalization(r, s, c, m, v) y = Gemm(n, w, b)", None, "computed", out="3,3"),
+    _example("n = BatchNormalization(r, s, c, m, v) y = Gemm(n, w, b)", None, "is not constant", out="3,3"),
 )  # fmt: skip

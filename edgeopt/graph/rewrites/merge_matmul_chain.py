@@ -29,9 +29,8 @@ import onnx_ir
 
 from edgeopt.graph.constants import array_of
 from edgeopt.graph.expressions import is_read_outside, producer, replacement
-from edgeopt.graph.flops import sizes
-from edgeopt.graph.linear import Doubles, Linear
-from edgeopt.graph.matching import Found, Refusal, is_shared
+from edgeopt.graph.linear import Doubles, Linear, added_vector
+from edgeopt.graph.matching import Found, Refusal
 from edgeopt.graph.rewrites import Example
 
 ORDER = 42
@@ -48,7 +47,7 @@ class MergeMatMulChain:
             return None
         middle, between, vector = node.inputs[0], [], None
         added = producer(middle, "Add")
-        if added is not None and (constant := _vector(added)) is not None:
+        if added is not None and (constant := added_vector(added)) is not None:
             middle, vector, between = constant[0], constant[1], [added]
         if producer(middle, "MatMul", "Gemm") is None:
             return None
@@ -82,17 +81,6 @@ def _total(bias: Doubles | None, vector: Doubles | None, last: Linear) -> Double
         middle = middle if added is None else middle + added
     total: Doubles = middle @ last.weight
     return total if last.bias is None else total + last.bias
-
-
-def _vector(node: onnx_ir.Node) -> tuple[onnx_ir.Value, Doubles] | None:
-    """What a constant vector is added to, and the vector."""
-    for x, given in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        array = array_of(given)
-        if array is None or x is None or is_shared(x) or array.ndim > 1 or array.dtype.kind != "f":
-            continue
-        if sizes(x) is not None and sizes(x) == sizes(node.outputs[0]):
-            return x, array.astype(np.float64)
-    return None
 
 
 RULES = (MergeMatMulChain(),)

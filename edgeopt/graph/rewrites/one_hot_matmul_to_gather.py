@@ -27,19 +27,16 @@ import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 
-from edgeopt.graph.constants import add_initializer, array_of, scalar_of
+from edgeopt.graph.constants import array_of, scalar_of
 from edgeopt.graph.editing import ELSEWHERE, before, is_shared, made, opset_of, replace
 from edgeopt.graph.flops import sizes
+from edgeopt.graph.lookup import CLIP_OF_INTEGERS, INDICES, within
 from edgeopt.graph.matching import Found, Refusal
 from edgeopt.graph.rewrites import Example
 
 ORDER = 45
 EXACT = True
 RTOL = 1e-6
-
-_INTEGERS = (onnx_ir.DataType.INT32, onnx_ir.DataType.INT64)
-_CLIP_OF_INTEGERS = 12
-"""The opset from which Clip takes integers."""
 
 
 class OneHotMatMul:
@@ -59,12 +56,12 @@ class OneHotMatMul:
             return Refusal("the matrix, the depth or the values are computed")
         if values.tolist() != [0, 1]:
             return Refusal("the values are not 0 and 1")
-        if hot.attributes.get_int("axis", -1) not in (-1, len(shape)) or indices.dtype not in _INTEGERS:
+        if hot.attributes.get_int("axis", -1) not in (-1, len(shape)) or indices.dtype not in INDICES:
             return Refusal("the one-hot axis is not the last, or the indices are not integers")
         if is_shared(hot.outputs[0]):
             return ELSEWHERE
         known = _in_range(indices, int(depth))
-        if not known and opset_of(node) < _CLIP_OF_INTEGERS:
+        if not known and opset_of(node) < CLIP_OF_INTEGERS:
             return Refusal("the indices may lie beyond the range, and this opset cannot clip integers")
         return Found((hot, node), partial(_look_up, model.graph, node, indices, table, known))
 
@@ -85,19 +82,11 @@ def _look_up(
     table: NDArray[np.generic],
     known: bool,
 ) -> Sequence[onnx_ir.Node]:
-    output, depth, new = node.outputs[0], table.shape[0], []
-    name, weight, rows = str(output.name), node.inputs[1], indices
-    if not known:
-        zeros = np.zeros((1, table.shape[1]), table.dtype)
-        weight = add_initializer(graph, f"{name}_table", np.concatenate([zeros, table, table, zeros]))
-        kind = np.int32 if indices.dtype == onnx_ir.DataType.INT32 else np.int64
-        low, high, shift = (
-            add_initializer(graph, f"{name}_{key}", np.asarray(number, kind))
-            for key, number in (("lowest", -depth - 1), ("highest", depth), ("shift", depth + 1))
-        )
-        clip = made("Clip", [indices, low, high], sizes(indices), indices.dtype)
-        add = made("Add", [clip.outputs[0], shift], sizes(indices), indices.dtype)
-        new, rows = [clip, add], add.outputs[0]
+    output, new, weight, rows = node.outputs[0], list[onnx_ir.Node](), node.inputs[1], indices
+    if not known:  # those from -depth on are counted from the end
+        twice = np.concatenate([table, table])
+        new, weight = within(graph, str(output.name), indices, twice, -len(table))
+        rows = new[-1].outputs[0]
     new.append(made("Gather", [weight, rows], sizes(output), output.dtype, [onnx_ir.AttrInt64("axis", 0)]))
     return replace(graph, node, new)
 
