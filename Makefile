@@ -34,7 +34,7 @@ demo: .venv/installed ## Optimize the bundled CNN on this machine, in a minute o
 
 # Side by side: types are checked while tests wait for boards.
 test: .venv/developing ## Everything that must hold, except the long suites
-	@.ci/need git sshd ssh-keygen unshare shellcheck $(VIRTUAL)
+	@.ci/need git sshd ssh-keygen unshare shellcheck softhsm2 opensc systemd $(VIRTUAL)
 	$(MAKE) --no-print-directory -j2 lint pytest
 
 pytest: .venv/developing

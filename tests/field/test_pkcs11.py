@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,9 +23,7 @@ PIN = "1234"
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of a P-256 key that a fresh token made itself."""
-    pytest.importorskip("pkcs11")
-    if MODULE is None or not shutil.which("softhsm2-util") or not shutil.which("pkcs11-tool"):
-        pytest.skip("needs softhsm2 and opensc")
+    assert MODULE, "install softhsm2 and opensc, as `make test` does"
     store = tmp_path / "tokens"
     store.mkdir()
     (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {store}\nobjectstore.backend = file\n")
