@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rivals import table
+from benchmarks.rivals import compact, table
 
 STUDY = {"verdict": "improved", "best": "trial 9", "trials": 12, "refused": {"int8-dynamic": "drops 0.4"}}
 
@@ -69,3 +69,12 @@ def test_the_page_says_who_failed_and_why() -> None:
     text = table.markdown(document)
     assert "| ORT dynamic | – | – | – | – | – | it raised |" in text
     assert "edgeopt is best or within 3 % at a drop of at most 1 % on 1 of 1 models." in text
+
+
+def test_one_line_a_model_has_what_failed_and_what_was_lost() -> None:
+    *_, line = compact.compact([model(5.0, 9.0)]).splitlines()
+    cells = dict(zip(compact.TOOLS, line.split(" | ")[2:], strict=False))
+    assert line.startswith("| magika | 10 | ")
+    assert (cells["onnxslim"], cells["ORT dynamic"]) == ("0.90, 1.00", "fails")
+    assert cells["NNCF"] == "0.20, 1.00 (−37.5 %)"
+    assert "| 0.50, 0.40 |  |" in line
