@@ -69,7 +69,9 @@ def oracle_of(job: Job, trials: Sequence[Trial]) -> Oracle:
     """What a study's trials say, each candidate once."""
     first: dict[Candidate, Trial] = {}
     for trial in trials:
-        first.setdefault(trial.candidate, trial)
+        # What runs on another runtime has no codes of its own here: it would stand for another candidate.
+        if trial.candidate.runtime in job.runtimes:
+            first.setdefault(trial.candidate, trial)
     kept = sorted(first.values(), key=lambda t: (t.kind == "candidate", t.number))
     options, board = job.options, job.board
     about = {
